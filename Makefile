@@ -1,0 +1,61 @@
+# Everything runs in .venv, which the first target that needs it makes from the lock file.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SPEED ?= 10
+FAULT ?= kill
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format unit integration coverage bench lock clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "leastwise needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=kill|hang)
+	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
+
+test: check coverage ## Run every check and every test
+
+check: $(VENV)/.installed ## Lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+unit: $(VENV)/.installed ## Run the unit tests alone
+	$(BIN)/pytest tests/unit
+
+integration: $(VENV)/.installed ## Run the tests on real sockets alone
+	$(BIN)/pytest tests/integration
+
+coverage: $(VENV)/.installed ## Run every test; the core must be covered to the last branch
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
+	$(BIN)/coverage report
+
+bench: $(VENV)/.installed ## Measure; see benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --upgrade \
+	  pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --constraints requirements.lock \
+	  --extra demo --group dev pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report
+	find . -name __pycache__ -prune -exec rm -rf {} +
