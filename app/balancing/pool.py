@@ -1,0 +1,291 @@
+"""The pool: the only writer of counts, phases and the queue.
+
+Who calls it: discovery (`apply_snapshot`), configuration (`apply_policy`), the probes and the idle
+connections (`observe`), the exchanges (`acquire`, `cancel`, `Lease.release`), and one ticker
+(`tick`). All from one thread.
+
+What always holds between two calls:
+
+- an endpoint's `in_flight` is the number of its unreleased leases, and never grows past the cap;
+- nobody waits who could be served: so a new request that finds a slot overtakes nobody who could
+  have used it;
+- nothing new is granted to an endpoint out of rotation.
+
+In rotation are the serving endpoints that are neither terminating nor ejected; only if there are
+none, the terminating ones that still serve. One that said "full" stays in rotation, but is not
+chosen until its pause is over.
+"""
+
+from collections.abc import Iterable
+from random import Random
+from typing import Protocol
+
+from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
+from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
+from app.balancing.health import HealthRecord, Sign
+from app.balancing.lease import LET_DOWN, SIGNS, Lease, Outcome
+from app.balancing.picker import Picker
+from app.balancing.policy import Policy
+from app.balancing.retry import RetryBudget
+from app.balancing.waiters import Claimant, Waiter, Waiters
+
+REFUSAL_PAUSE = 0.1
+"""Seconds that an endpoint gets nothing after it said "full" without a Retry-After."""
+
+REFUSAL_PAUSE_MAX = 30.0
+"""The longest Retry-After of a worker that is honoured, in seconds."""
+
+_NOBODY: frozenset[Endpoint] = frozenset()
+
+
+class PoolObserver(Protocol):
+    """Told after each change, in the same call. It reads, and does not call the pool back."""
+
+    def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
+        """Say that `endpoint.phase` has become another; `before` is None when it joined."""
+
+    def health_changed(self, endpoint: Endpoint, now: float) -> None:
+        """Say that `endpoint.health` has entered another state."""
+
+
+class DispatchObserver(Protocol):
+    """Told of each slot given and given back: for measurements, None in ordinary runs."""
+
+    def granted(self, lease: Lease, pool: "Pool") -> None:
+        """Follow a slot that was given; the endpoint's count includes it."""
+
+    def released(self, lease: Lease, outcome: Outcome) -> None:
+        """Follow a slot that was given back; the endpoint's count no longer includes it."""
+
+
+class Pool:
+    """The endpoints of one service, their slots, and the requests that wait for one."""
+
+    def __init__(
+        self, policy: Policy, *, name: str = "default", random: Random | None = None
+    ) -> None:
+        self.name = name
+        self.policy = policy
+        self.endpoints: dict[str, Endpoint] = {}
+        """By identity; those that left are kept until their last request has ended."""
+
+        self.rotation: set[Endpoint] = set()
+        """The endpoints that new requests may go to."""
+
+        self.in_flight = 0
+        self.budget = RetryBudget()
+        self.observers: list[PoolObserver] = []
+        self.dispatch_observer: DispatchObserver | None = None
+        self._primaries: set[Endpoint] = set()
+        self._paused: set[Endpoint] = set()
+        self._waiters = Waiters()
+        self._picker = Picker(random or Random())
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait."""
+        return len(self._waiters)
+
+    # --- what is known of the endpoints
+
+    def apply_snapshot(self, specs: Iterable[EndpointSpec], now: float) -> None:
+        """Take in all endpoints that discovery sees now; those not named have left."""
+        seen = {spec.identity: spec for spec in specs}
+        for identity, endpoint in list(self.endpoints.items()):
+            if endpoint.member and identity not in seen:
+                self._remove(endpoint, now)
+        for identity, spec in seen.items():
+            known = self.endpoints.get(identity)
+            if known is None:
+                self.endpoints[identity] = endpoint = Endpoint(spec)
+                self._changed(endpoint, None, now)
+            elif known.spec != spec or not known.member:
+                before = known.phase
+                if not known.member:
+                    known.health = HealthRecord()
+                known.member, known.spec = True, spec
+                self._changed(known, before, now)
+        self._dispatch(now)
+
+    def apply_policy(self, policy: Policy, now: float) -> None:
+        """Obey other limits from now on; what runs or waits goes on under its old deadline."""
+        self.policy = policy
+        self._dispatch(now)
+
+    def observe(self, endpoint: Endpoint, sign: Sign, now: float, detail: str = "") -> None:
+        """Take in a sign of the endpoint's health that is not the end of a request."""
+        self._weigh(endpoint, sign, now, detail)
+        self._dispatch(now)
+
+    def tick(self, now: float) -> None:
+        """End the pauses and the waits whose time is over. To be called every 50 ms or so."""
+        resumed = [e for e in self._paused if e.resume_at is not None and e.resume_at <= now]
+        for endpoint in resumed:
+            self._paused.discard(endpoint)
+            before = endpoint.phase
+            endpoint.resume_at = None
+            self._changed(endpoint, before, now)
+        if resumed:
+            self._dispatch(now)
+        for waiter in self._waiters.expire(now):
+            refusal: Refusal = QueueTimeout() if self.rotation else NoEndpoint()
+            waiter.claimant.refused(refusal)
+
+    # --- slots
+
+    def acquire(
+        self,
+        claimant: Claimant,
+        now: float,
+        *,
+        deadline: float | None = None,
+        tried: frozenset[Endpoint] = _NOBODY,
+        retried: bool = False,
+    ) -> Lease | Waiter:
+        """Give the request a slot on the least-loaded endpoint, or a place in the queue.
+
+        With a `Waiter`, `claimant` is told later; the wait ends at `queue.timeout` or at
+        `deadline` (the request's own), whichever is earlier. `tried` endpoints are passed over
+        while others are in rotation. A `retried` request waits before the fresh ones. Raises
+        `QueueFull`.
+        """
+        endpoint = self._choose(tried)
+        if endpoint is not None:
+            return self._grant(endpoint, now)
+        queue = self.policy.queue
+        if not retried and self._waiters.fresh >= queue.size:
+            raise QueueFull
+        until = now + queue.timeout
+        if deadline is not None:
+            until = min(until, deadline)
+        waiter = Waiter(claimant, now, until, tried, retried=retried)
+        self._waiters.join(waiter)
+        return waiter
+
+    def cancel(self, waiter: Waiter) -> bool:
+        """Leave the queue; return whether the waiter still stood there."""
+        return self._waiters.leave(waiter)
+
+    def take_back(
+        self, lease: Lease, outcome: Outcome, now: float, retry_after: float | None, detail: str
+    ) -> None:
+        """Take a slot back. Called by `Lease.release` alone, which keeps it to once."""
+        endpoint = lease.endpoint
+        endpoint.in_flight -= 1
+        self.in_flight -= 1
+        if endpoint in self._picker:
+            self._picker.update(endpoint)
+        if outcome is Outcome.ANSWERED:
+            endpoint.health.failures = 0  # Sign.ANSWERED without the way there
+        else:
+            self._account(endpoint, outcome, now, retry_after, detail)
+        if not endpoint.member and endpoint.in_flight == 0:
+            self.endpoints.pop(endpoint.spec.identity, None)
+        if self.dispatch_observer is not None:
+            self.dispatch_observer.released(lease, outcome)
+        if self._waiters:
+            self._dispatch(now)
+
+    # --- inside
+
+    def _grant(self, endpoint: Endpoint, now: float) -> Lease:
+        self.in_flight += 1
+        endpoint.granted += 1
+        lease = Lease(self, endpoint, now)
+        if self.dispatch_observer is not None:
+            self.dispatch_observer.granted(lease, self)
+        return lease
+
+    def _choose(self, tried: frozenset[Endpoint]) -> Endpoint | None:
+        """Pick and count; `tried` endpoints only when no other is in rotation."""
+        if tried and not self.rotation <= tried:
+            return self._picker.pick(self.policy.max_in_flight, tried)
+        return self._picker.pick(self.policy.max_in_flight)
+
+    def _dispatch(self, now: float) -> None:
+        """Serve those who wait, in order, as far as there are slots for them."""
+        while self._waiters:
+            for waiter in self._waiters:
+                endpoint = self._choose(waiter.tried)
+                if endpoint is not None:
+                    break
+                if not waiter.tried:
+                    return  # no slot for one who would take any: none for those behind
+            else:
+                return
+            self._waiters.leave(waiter)
+            waiter.claimant.granted(self._grant(endpoint, now))
+
+    def _account(
+        self,
+        endpoint: Endpoint,
+        outcome: Outcome,
+        now: float,
+        retry_after: float | None,
+        detail: str,
+    ) -> None:
+        """Take in an end that was not an answer."""
+        if outcome in LET_DOWN:
+            endpoint.failed += 1
+        elif outcome in {Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT}:
+            endpoint.connect_errors += 1
+        elif outcome is Outcome.REFUSED:
+            endpoint.refusals += 1
+            self._pause(endpoint, now, REFUSAL_PAUSE if retry_after is None else retry_after)
+            return
+        else:
+            return  # the client's doing, or ours: says nothing of the worker
+        endpoint.last_error = f"{outcome.value}: {detail}" if detail else outcome.value
+        endpoint.last_error_at = now
+        if outcome in SIGNS:
+            self._weigh(endpoint, SIGNS[outcome], now, detail)
+
+    def _weigh(self, endpoint: Endpoint, sign: Sign, now: float, detail: str) -> None:
+        before = endpoint.phase
+        if endpoint.health.observe(sign, self.policy.health, now, detail):
+            self._changed(endpoint, before, now)
+            for observer in self.observers:
+                observer.health_changed(endpoint, now)
+
+    def _pause(self, endpoint: Endpoint, now: float, seconds: float) -> None:
+        before = endpoint.phase
+        until = now + min(seconds, REFUSAL_PAUSE_MAX)
+        endpoint.resume_at = max(until, endpoint.resume_at or until)
+        self._paused.add(endpoint)
+        self._changed(endpoint, before, now)
+
+    def _remove(self, endpoint: Endpoint, now: float) -> None:
+        before = endpoint.phase
+        endpoint.member = False
+        endpoint.resume_at = None
+        self._paused.discard(endpoint)
+        if endpoint.in_flight == 0:
+            del self.endpoints[endpoint.spec.identity]
+        self._changed(endpoint, before, now)
+
+    def _changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
+        """Bring the rotation in line with the endpoint's two facts, and tell the observers."""
+        were_primaries = bool(self._primaries)
+        if endpoint.primary:
+            self._primaries.add(endpoint)
+        else:
+            self._primaries.discard(endpoint)
+        if bool(self._primaries) != were_primaries:  # the terminating ones step in, or back
+            for other in self.endpoints.values():
+                self._place(other)
+        self._place(endpoint)
+        if endpoint.phase is not before:
+            for observer in self.observers:
+                observer.phase_changed(endpoint, before, now)
+
+    def _place(self, endpoint: Endpoint) -> None:
+        """Put one endpoint into the rotation and the picker, or take it out of them."""
+        if endpoint.primary or (endpoint.usable and not self._primaries):
+            self.rotation.add(endpoint)
+        else:
+            self.rotation.discard(endpoint)
+        pickable = endpoint in self.rotation and endpoint.resume_at is None
+        if pickable and endpoint not in self._picker:
+            self._picker.add(endpoint)
+        elif not pickable and endpoint in self._picker:
+            self._picker.remove(endpoint)

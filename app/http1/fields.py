@@ -1,0 +1,109 @@
+"""What request heads and response heads have in common: grammar, framing, hop-by-hop fields."""
+
+import re
+from functools import lru_cache
+from typing import Protocol
+
+from app.http1.errors import ProtocolError
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+VALUE = rb"[\t\x20-\x7e\x80-\xff]"
+FIELD_LINES = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
+FIELD_LINE = re.compile(rb"(" + TOKEN + rb"++):[\t ]*(" + VALUE + rb"*+)\r\n")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_LONE_NEWLINE = re.compile(rb"(?<!\r)\n")
+
+_STANDING_OPTIONS = frozenset(
+    {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"transfer-encoding", b""}
+    | {b"content-length", b"host", b"connection", b"proxy-connection"}
+)
+"""Connection options that name no further field to remove: those fields are handled anyway, and
+Host and Content-Length are not the peer's to remove."""
+
+
+class Head(Protocol):
+    """What the helpers below read and write of either head."""
+
+    minor: int
+    fields: bytes
+    content_length: int | None
+    chunked: bool
+    keep_alive: bool
+    upgrade: bytes | None
+
+
+def head_end(buffer: bytes, limit: int) -> int:
+    """Return where the head at the buffer's start ends, or -1 if more bytes are needed.
+
+    Raises `ProtocolError` 431 beyond `limit` bytes, and 400 for a line that ends without CR, so
+    that a client that ends lines so is told, rather than waited for.
+    """
+    end = buffer.find(b"\r\n\r\n")
+    if end >= 0 and end + 4 <= limit:
+        return end + 4
+    if end >= 0 or len(buffer) > limit:
+        raise ProtocolError(f"the header section is longer than {limit} bytes", 431)
+    if _LONE_NEWLINE.search(buffer):
+        raise ProtocolError("a line ends with LF alone, not with CR LF")
+    return -1
+
+
+def without(fields: bytes, names: frozenset[bytes]) -> bytes:
+    """Return the field lines without those of the given lower-case names."""
+    return _lines_of(names).sub(b"", fields)
+
+
+@lru_cache(maxsize=64)
+def _lines_of(names: frozenset[bytes]) -> "re.Pattern[bytes]":
+    alternatives = b"|".join(re.escape(name) for name in sorted(names))
+    return re.compile(rb"^(?:" + alternatives + rb"):[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
+def take_connection(head: Head, options: list[bytes]) -> None:
+    """Obey the options of `Connection`: persistence, upgrade, and the fields that it names."""
+    if b"close" in options:
+        head.keep_alive = False
+    elif b"keep-alive" in options:
+        head.keep_alive = True
+    if b"upgrade" not in options:
+        head.upgrade = None
+    named = frozenset(options) - _STANDING_OPTIONS if options else None
+    if named:
+        head.fields = without(head.fields, named)
+
+
+def take_coding(head: Head, value: bytes) -> None:
+    """Accept `chunked`, once, and nothing else."""
+    if head.chunked:
+        raise ProtocolError("Transfer-Encoding is there twice")
+    if head.minor == 0:
+        raise ProtocolError("Transfer-Encoding in an HTTP/1.0 message")
+    if value.lower() != b"chunked":
+        known = value.lower().rpartition(b",")[2].strip(b"\t ") == b"chunked"
+        raise ProtocolError(
+            f"Transfer-Encoding: {value[:40].decode('latin-1')} (only chunked is understood)",
+            501 if known else 400,
+        )
+    head.chunked = True
+
+
+def take_length(head: Head, value: bytes) -> None:
+    """Accept one length, in digits."""
+    if head.content_length is not None:
+        raise ProtocolError("Content-Length is there twice")
+    if _LENGTH.fullmatch(value) is None:
+        raise ProtocolError(f"Content-Length: {value[:40].decode('latin-1')} is no length")
+    head.content_length = int(value)
+
+
+def options_of(value: bytes) -> list[bytes]:
+    """Split a list of tokens, such as the value of `Connection`, in lower case."""
+    return [token.strip(b"\t ") for token in value.lower().split(b",")]
+
+
+def malformed_field(raw: bytes) -> ProtocolError:
+    """Find words for a head whose first line is right and whose fields are not."""
+    for number, line in enumerate(raw.split(b"\r\n")[1:-2], start=1):
+        if FIELD_LINE.fullmatch(line + b"\r\n") is None:
+            return ProtocolError(f"header field {number} is malformed")
+    return ProtocolError("the head is malformed")

@@ -1,0 +1,184 @@
+"""Request heads: taken apart, checked, and made fit to be passed on.
+
+One regular expression accepts the whole head or none of it, one more finds the few fields that
+matter to an intermediary; all other fields are kept as the bytes that came. `fields` of a parsed
+head is thus what goes on to the worker: hop-by-hop fields and those that `Connection` names are
+gone, and so are the fields that we always write ourselves: the body's framing, and the trail that
+the client left (`X-Forwarded-*`, `Forwarded`, `X-Request-ID`).
+"""
+
+import re
+
+from app.http1.errors import ProtocolError
+from app.http1.fields import (
+    FIELD_LINES,
+    TOKEN,
+    malformed_field,
+    options_of,
+    take_coding,
+    take_connection,
+    take_length,
+    without,
+)
+
+_LINE = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
+_REQUEST = re.compile(_LINE + FIELD_LINES + rb"\r\n")
+_REQUEST_LINE = re.compile(_LINE)
+# Begins with a literal newline, to which the search can skip.
+_SPECIAL = re.compile(
+    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade"
+    rb"|http2-settings|expect|idempotency-key|x-request-id|x-forwarded-(?:for|proto|host)|forwarded"
+    rb"):[\t ]*([^\r]*)\r",
+    re.IGNORECASE,
+)
+_FORWARDED = frozenset(
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
+)
+    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
+)
+_OTHER_VERSION = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE)
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+
+
+class RequestHead:
+    """A request's head, as it goes on to a worker."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expects_continue",
+        "fields",
+        "forwarded",
+        "host",
+        "keep_alive",
+        "keyed",
+        "method",
+        "minor",
+        "request_id",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+        self.method = method
+        self.target = target
+        """In origin form (`/path?query`), or `*`."""
+
+        self.minor = minor
+        """Of the version: HTTP/1.`minor`."""
+
+        self.fields = b""
+        """Field lines to pass on, each with its CRLF."""
+
+        self.host: bytes | None = None
+        """From the target, if it was in absolute form, else from the Host field."""
+
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        """Whether the client will use the connection again."""
+
+        self.upgrade: bytes | None = None
+        """The protocol asked for, in lower case, if `Connection` says upgrade too."""
+
+        self.expects_continue = False
+        self.keyed = False
+        """Whether it carries an Idempotency-Key."""
+
+        self.request_id: bytes | None = None
+        self.forwarded: dict[bytes, bytes] = {}
+        """What came as x-forwarded-for, -proto, -host and forwarded, by lower-case name."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether body bytes follow."""
+        return self.chunked or bool(self.content_length)
+
+
+def parse_request(raw: bytes) -> RequestHead:
+    """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`."""
+    match = _REQUEST.fullmatch(raw)
+    if match is None:
+        raise _malformed(raw)
+    head = RequestHead(match[1], match[2], 1 if match[3] == b"1" else 0)
+    keep_from = match.end(3) + 2
+    kept: list[bytes] = []
+    options: list[bytes] = []
+    hosts = 0
+    for field in _SPECIAL.finditer(raw, keep_from - 1):
+        name, value = field[1].lower(), field[2].rstrip(b"\t ")
+        if name == b"host":
+            hosts += 1
+            head.host = value
+            continue  # passed on where it stands
+        if name == b"idempotency-key":
+            head.keyed = True
+            continue
+        kept.append(raw[keep_from : field.start() + 1])
+        keep_from = field.end() + 1
+        if name == b"content-length":
+            take_length(head, value)
+        elif name == b"connection":
+            options += options_of(value)
+        else:
+            _take_field(head, name, value)
+    kept.append(raw[keep_from:-2])
+    head.fields = b"".join(kept)
+    take_connection(head, options)
+    _check(head, hosts)
+    return head
+
+
+def _take_field(head: RequestHead, name: bytes, value: bytes) -> None:
+    """Read one of the rarer fields; what is not named here is only not passed on."""
+    if name == b"transfer-encoding":
+        take_coding(head, value)
+    elif name == b"x-request-id":
+        head.request_id = value
+    elif name in _FORWARDED:
+        before = head.forwarded.get(name)
+        head.forwarded[name] = value if before is None else before + b", " + value
+    elif name == b"upgrade":
+        head.upgrade = value.lower() if head.upgrade is None else b"several"
+    elif name == b"expect":
+        if value.lower() != b"100-continue":
+            raise ProtocolError("Expect: only 100-continue is understood", 417)
+        head.expects_continue = head.minor == 1
+
+
+def _check(head: RequestHead, hosts: int) -> None:
+    """See to what the fields must be together."""
+    if head.chunked and head.content_length is not None:
+        raise ProtocolError("both Content-Length and Transfer-Encoding")
+    if hosts > 1 or (hosts == 0 and head.minor == 1):
+        raise ProtocolError("Host is there twice" if hosts else "Host is missing")
+    if head.host is not None and _HOST.fullmatch(head.host) is None:
+        raise ProtocolError("Host is no host")
+    if head.method == b"CONNECT":
+        raise ProtocolError("CONNECT is for forward proxies", 501)
+    if not head.target.startswith(b"/") and (head.target != b"*" or head.method != b"OPTIONS"):
+        _take_absolute(head)
+
+
+def _take_absolute(head: RequestHead) -> None:
+    """Turn a target in absolute form into origin form; its authority outranks Host."""
+    match = _ABSOLUTE.fullmatch(head.target)
+    if match is None or _HOST.fullmatch(match[1]) is None:
+        raise ProtocolError("the request's target is neither a path nor an absolute URI")
+    head.host, path = match[1], match[2]
+    if head.method == b"OPTIONS" and not path:
+        head.target = b"*"
+    else:
+        head.target = path if path.startswith(b"/") else b"/" + path
+    head.fields = b"Host: " + head.host + b"\r\n" + without(head.fields, frozenset({b"host"}))
+
+
+def _malformed(raw: bytes) -> ProtocolError:
+    """Find words for a head that the grammar does not accept."""
+    version = _OTHER_VERSION.match(raw)
+    if version is not None and version[1] not in {b"1.0", b"1.1"}:
+        return ProtocolError(f"HTTP/{version[1].decode()} is not spoken here", 505)
+    if _REQUEST_LINE.match(raw) is None:
+        return ProtocolError("the request line is malformed")
+    return malformed_field(raw)
