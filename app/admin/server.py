@@ -1,0 +1,41 @@
+"""The admin port's server: uvicorn as a task of ours.
+
+uvicorn would take the process's signals and exit by itself; here both are the runtime's.
+"""
+
+import contextlib
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from fastapi import FastAPI
+
+_GRACE = 1
+"""Seconds that admin requests may take to end when the process stops."""
+
+
+class AdminServer(uvicorn.Server):
+    """uvicorn without hands on the signals."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals alone."""
+        yield
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Open the admin port. Raises `OSError`; uvicorn would end the process instead."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")

@@ -1,0 +1,103 @@
+"""The command line: one program, its roles by subcommand.
+
+Each setting of `serve` is a flag and a `LEASTWISE_*` variable; the flag wins. Exit codes: 0 after
+a clean end, 1 when something failed, 2 when a flag, a variable or a file was wrong.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from app import __version__
+from app.config.errors import ConfigError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="leastwise")
+def cli() -> None:
+    """Balance HTTP requests over a pool of workers, each to the least loaded.
+
+    A hard cap per worker, a queue for what does not fit, and no request lost when a worker dies.
+    """
+
+
+@cli.command()
+@click.option("--config", metavar="FILE", help="The pool's YAML file, followed live.")
+@click.option("--listen", metavar="HOST:PORT", help="Data port.  [default: 0.0.0.0:8000]")
+@click.option("--admin-listen", metavar="HOST:PORT", help="Admin port.  [default: 127.0.0.1:9000]")
+@click.option("--drain-delay", metavar="SECONDS", help="Accept for so long after SIGTERM.")
+@click.option("--drain-timeout", metavar="SECONDS", help="Then let requests end for so long.")
+@click.option("--client-header-timeout", metavar="SECONDS", help="For a whole request head.")
+@click.option("--client-body-timeout", metavar="SECONDS", help="For a pause within a body.")
+@click.option("--client-idle-timeout", metavar="SECONDS", help="For an idle client connection.")
+@click.option("--max-header-bytes", metavar="BYTES", type=int, help="Longest request head.")
+@click.option("--max-body-bytes", metavar="BYTES", type=int, help="Longest request body.")
+@click.option("--max-connections", metavar="N", type=int, help="Most clients at once.")
+@click.option("--trusted-networks", metavar="CIDR,...", help="Whose X-Forwarded-* are kept.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="text or json.")
+def serve(**flags: str | int | None) -> None:
+    """Run the balancer.
+
+    Each flag can be given as a variable: LEASTWISE_ADMIN_LISTEN for --admin-listen.
+    """
+    from app.config.settings import load_settings  # noqa: PLC0415 - so that --help is quick
+    from app.runtime.serve import serve as run  # noqa: PLC0415
+
+    sys.exit(run(load_settings(flags)))
+
+
+@cli.command()
+@click.option("--host", default="0.0.0.0", show_default=True)  # noqa: S104 - as a pod's worker does
+@click.option("--port", type=int, default=8080, show_default=True, help="0 takes any free one.")
+@click.option("--task-seconds", type=float, default=15.0, show_default=True)
+@click.option("--max-in-flight", type=int, help="Refuse more tasks than this with 503.")
+@click.option("--history", type=int, default=1000, show_default=True, help="Ended tasks kept.")
+@click.option("--name", help="How it calls itself.  [default: the hostname]")
+@click.option("--drain-seconds", type=float, default=1.0, show_default=True)
+@click.option("--keep-alive-seconds", type=int, default=5, show_default=True)
+def worker(**flags: str | float | None) -> None:
+    """Run the reference worker of the scenario."""
+    from app.worker.server import run  # noqa: PLC0415
+    from app.worker.settings import WorkerSettings  # noqa: PLC0415
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = WorkerSettings(**given)  # type: ignore[arg-type] # click has seen to the types
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(run(settings))
+
+
+@cli.command()
+@click.option("--speed", type=click.FloatRange(0.1, 50), default=10.0, show_default=True,
+              help="Divide all times of the scenario by this.")  # fmt: skip
+@click.option("--fault", type=click.Choice(["kill", "hang"]), default="kill", show_default=True,
+              help="What happens to worker1 at 100 s.")  # fmt: skip
+@click.option("--report-dir", type=click.Path(path_type=Path, file_okay=False),
+              default=Path("demo-report"), show_default=True)  # fmt: skip
+def demo(speed: float, fault: str, report_dir: Path) -> None:
+    """Run the kill-and-restart scenario on this machine.
+
+    Five workers, a task of 15 s each second; worker1 dies at 100 s and is back at 200 s. Exits 0
+    if no request was lost and every criterion was met.
+    """
+    try:
+        from app.demo.run import run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is missing: the demo needs `pip install leastwise[demo]`"
+        ) from error
+    sys.exit(run(speed=speed, fault=fault, report_dir=report_dir))
+
+
+def main() -> None:
+    """Run the program; the console script."""
+    try:
+        cli(prog_name="leastwise")
+    except ConfigError as error:
+        click.echo(f"leastwise: {error}", err=True)
+        sys.exit(2)

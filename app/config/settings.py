@@ -1,0 +1,173 @@
+"""The settings of the process: flags over `LEASTWISE_*` variables over defaults.
+
+`app.cli` calls `load_settings` once at the start, with the flags that were given. A variable that
+begins with the prefix and is no setting is an error, since it is most likely a typo; those that
+the kubelet injects for a Service called leastwise are not (so no setting may be named `port`).
+All durations are in seconds.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.config.addresses import AddressPort
+from app.config.errors import ConfigError, Problem
+from app.config.explain import OR_NULL, Finding, findings, show, unknown
+from app.config.fields import Allowed, Duration, HostPort, broken_rule
+
+PREFIX = "LEASTWISE_"
+
+_SERVICE_LINK = re.compile(
+    PREFIX + r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+"""Docker's link variables, as the kubelet makes them: LEASTWISE_PORT_8000_TCP_ADDR and others."""
+
+_NETWORKS_ALLOWED = "networks such as 10.0.0.0/8 or fd00::/8, with commas between, no host bits set"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    """Read a comma-separated text; anything else is pydantic's to judge."""
+    if not isinstance(value, str):
+        return value
+    networks = []
+    for text in filter(None, (part.strip() for part in value.split(","))):
+        try:
+            networks.append(ip_network(text))
+        except ValueError:
+            raise broken_rule(show(text), _NETWORKS_ALLOWED) from None
+    return tuple(networks)
+
+
+Listen = Annotated[AddressPort, HostPort(lowest_port=0)]
+Delay = Annotated[float, Duration(0, 86_400, bare_text=True)]
+Timeout = Annotated[float, Duration(0.1, 86_400, bare_text=True)]
+PoolPath = Annotated[Path, Allowed("the path of the pool's YAML file")]
+Networks = Annotated[
+    tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), Allowed(_NETWORKS_ALLOWED)
+]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
+
+
+class Settings(BaseSettings):
+    """How the process runs. An empty variable is as good as none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    config: PoolPath
+    """The pool's YAML file, followed while the process runs."""
+
+    listen: Listen = AddressPort("0.0.0.0", 8000)  # noqa: S104 - a balancer is there for others
+    """The data port; port 0 takes any free one."""
+
+    admin_listen: Listen = AddressPort("127.0.0.1", 9000)
+    """The admin port; port 0 takes any free one."""
+
+    drain_delay: Delay = 0.0
+    """How long new connections are still accepted after SIGTERM, while readiness is false already:
+    as long as others need to stop sending."""
+
+    drain_timeout: Delay = 660.0
+    """How long running requests may take to end after that: the pool's request timeout, and a
+    minute for slow clients. The pod's grace period must be longer than both together."""
+
+    client_header_timeout: Timeout = 10.0
+    """How long a client may take for a whole request head."""
+
+    client_body_timeout: Timeout = 30.0
+    """How long a client may pause within a request body."""
+
+    client_idle_timeout: Timeout = 620.0
+    """How long an idle client connection is kept: above the 600 s of cloud load balancers, so that
+    they close first."""
+
+    max_header_bytes: int = Field(default=32_768, ge=1024, le=1_048_576)
+    """Longest request head, in bytes."""
+
+    max_body_bytes: int | None = Field(default=None, ge=0)
+    """Longest request body, in bytes; unset for no limit."""
+
+    max_connections: int | None = Field(default=None, ge=1)
+    """Most client connections at once; unset for what the limit of open files allows."""
+
+    trusted_networks: Networks = ()
+    """Clients whose X-Forwarded-* headers are kept: those of other proxies."""
+
+    log_level: LogLevel = "info"
+    """The least that is logged."""
+
+    log_format: LogFormat = "text"
+    """For people, or for machines."""
+
+
+def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
+    """Read the settings of this process.
+
+    `flags`: values by the names of the fields; None stands for a flag that was not given.
+    Raises ConfigError, naming for each problem its variable or its flag.
+    """
+    given: dict[str, Any] = {k: v for k, v in (flags or {}).items() if v is not None}
+    problems = _unknown_variables()
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        problems += [_problem(finding, given) for finding in findings(error, Settings)]
+    else:
+        if not problems:
+            return settings
+    raise ConfigError(problems)
+
+
+def variable(name: str) -> str:
+    """Name the variable of a field."""
+    return PREFIX + name.upper()
+
+
+def flag(name: str) -> str:
+    """Name the flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _unknown_variables() -> list[Problem]:
+    known = [variable(name) for name in Settings.model_fields]
+    return [
+        Problem("", name, *unknown(name.upper(), known, "variable"))
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX)
+        and name.upper() not in known
+        and not _SERVICE_LINK.fullmatch(name.upper())
+    ]
+
+
+def _problem(finding: Finding, given: Mapping[str, object]) -> Problem:
+    name = str(finding.location[0])
+    if name in given:
+        place = flag(name)
+    elif variable(name) in os.environ or name not in _required():
+        place = variable(name)
+    else:
+        place = f"{flag(name)} or {variable(name)}"
+    # There is no null in the environment: what may be null is left out.
+    return Problem("", place, finding.found, finding.allowed.removesuffix(OR_NULL))
+
+
+def _required() -> set[str]:
+    return {name for name, field in Settings.model_fields.items() if field.is_required()}

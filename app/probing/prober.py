@@ -1,0 +1,199 @@
+"""Asks the workers how they are: checks those in doubt, and probes all if the pool wants it.
+
+Two kinds of asking, each one task per endpoint, none on a request's way:
+
+- a *check* of an endpoint that is suspect or ejected. Suspect: one TCP connect, at once. Ejected:
+  a TCP connect every `health.recheck` seconds if it refuses, with growing pauses up to
+  `health.recheck_max` if it is silent; and if the pool has an HTTP probe, that must pass too,
+  since the kernel of a stopped process still accepts. Without one the connection has to stand for
+  a moment: a killed process loses its connections one after the other and its listening socket
+  often last, so that a connect made at the first FIN is still accepted, and then reset.
+- the *probe* of an endpoint that is not ejected, if the pool has one, each interval.
+
+Created and run by `app.runtime`; learns of the endpoints as observer of the pool, and tells it
+what it saw by `Pool.observe`.
+"""
+
+import asyncio
+from random import uniform
+from time import monotonic
+
+import httpx
+
+from app.balancing.endpoint import Endpoint, Phase
+from app.balancing.health import Health, Sign
+from app.balancing.policy import ProbePolicy
+from app.balancing.pool import Pool
+
+MAX_CHECKS = 64
+"""Checks under way at once: many endpoints can go at the same time."""
+
+STAND = 0.05
+"""Seconds that a check's connection has to stand where no HTTP probe is sent on it."""
+
+_JITTER = 0.1
+"""Share of the interval by which probes are spread, so that they do not come in step."""
+
+
+class CheckFailed(Exception):  # noqa: N818 - an answer of the network, not an error of ours
+    """A worker did not pass. `silent` if it did not answer at all, so that asking is dear."""
+
+    def __init__(self, detail: str, *, silent: bool) -> None:
+        super().__init__(detail)
+        self.silent = silent
+
+
+class Prober:
+    """The checks and probes of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._group: asyncio.TaskGroup | None = None
+        self._checks: dict[Endpoint, asyncio.Task[None]] = {}
+        self._probes: dict[Endpoint, asyncio.Task[None]] = {}
+        self._room = asyncio.Semaphore(MAX_CHECKS)
+        # No keep-alive: a probe is to see whether new connections are served. No environment:
+        # a proxy for the outside has no business between us and the pods.
+        self._client = httpx.AsyncClient(
+            limits=httpx.Limits(max_keepalive_connections=0),
+            trust_env=False,
+            verify=False,  # noqa: S501 - no TLS here, and loading certificates takes its time
+        )
+        pool.observers.append(self)
+
+    async def run(self) -> None:
+        """Check and probe until cancelled."""
+        async with self._client, asyncio.TaskGroup() as self._group:
+            for endpoint in self._pool.endpoints.values():
+                self._follow(endpoint)
+            await asyncio.get_running_loop().create_future()
+
+    def reconfigure(self) -> None:
+        """Begin the probes anew: the pool's policy has changed."""
+        for task in self._probes.values():
+            task.cancel()
+        self._probes.clear()
+        for endpoint in self._pool.endpoints.values():
+            self._follow(endpoint)
+
+    # --- as observer of the pool
+
+    def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:  # noqa: ARG002
+        """Follow an endpoint that has joined, and let go of one that has left."""
+        if endpoint.member:
+            if before is None or before is Phase.GONE:
+                self._follow(endpoint)
+            return
+        for tasks in (self._checks, self._probes):
+            task = tasks.pop(endpoint, None)
+            if task is not None:
+                task.cancel()
+
+    def health_changed(self, endpoint: Endpoint, now: float) -> None:  # noqa: ARG002
+        """Check an endpoint that has come into doubt."""
+        self._follow(endpoint)
+
+    # --- inside
+
+    def _follow(self, endpoint: Endpoint) -> None:
+        """Start what is to run for the endpoint and does not."""
+        if self._group is None or not endpoint.member:
+            return
+        if endpoint.health.state is not Health.HEALTHY and endpoint not in self._checks:
+            task = self._group.create_task(self._check_until_healthy(endpoint))
+            self._keep(self._checks, endpoint, task)
+        if self._pool.policy.health.probe is not None and endpoint not in self._probes:
+            task = self._group.create_task(self._probe_forever(endpoint))
+            self._keep(self._probes, endpoint, task)
+
+    @staticmethod
+    def _keep(
+        tasks: dict[Endpoint, asyncio.Task[None]], endpoint: Endpoint, task: asyncio.Task[None]
+    ) -> None:
+        """Remember the task until it ends or another takes its place."""
+
+        def forget(done: asyncio.Task[None]) -> None:
+            if tasks.get(endpoint) is done:
+                del tasks[endpoint]
+
+        tasks[endpoint] = task
+        task.add_done_callback(forget)
+
+    async def _check_until_healthy(self, endpoint: Endpoint) -> None:
+        health = endpoint.health
+        silences = 0
+        while health.state is not Health.HEALTHY:
+            policy = self._pool.policy.health
+            began = monotonic()
+            try:
+                async with self._room:
+                    asked = health.state is Health.EJECTED and policy.probe is not None
+                    await self._connect(endpoint, stand=0.0 if asked else STAND)
+                    if asked and policy.probe is not None:
+                        await self._ask(endpoint, policy.probe)
+            except CheckFailed as failed:
+                self._pool.observe(endpoint, Sign.CHECK_FAILED, monotonic(), str(failed))
+                silences = silences + 1 if failed.silent else 0
+            else:
+                self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
+                continue  # and out, unless something new has happened meanwhile
+            pause = min(policy.recheck * 2**silences, policy.recheck_max)
+            await asyncio.sleep(began + pause - monotonic())
+
+    async def _probe_forever(self, endpoint: Endpoint) -> None:
+        probe = self._pool.policy.health.probe
+        if probe is None:
+            return
+        await asyncio.sleep(uniform(0, probe.interval))
+        while True:
+            began = monotonic()
+            if endpoint.health.state is not Health.EJECTED:  # else the check asks
+                try:
+                    await self._ask(endpoint, probe)
+                except CheckFailed as failed:
+                    self._pool.observe(endpoint, Sign.PROBE_FAILED, monotonic(), str(failed))
+                else:
+                    self._pool.observe(endpoint, Sign.PROBE_PASSED, monotonic())
+            pause = probe.interval * uniform(1 - _JITTER, 1 + _JITTER)
+            await asyncio.sleep(began + pause - monotonic())
+
+    async def _connect(self, endpoint: Endpoint, *, stand: float) -> None:
+        """Open a TCP connection, see it stand for a moment, close it. Raises `CheckFailed`."""
+        spec = endpoint.spec
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._pool.policy.timeouts.connect):
+                transport, end = await loop.create_connection(_End, spec.host, spec.port)
+        except TimeoutError:
+            raise CheckFailed("connection not accepted in time", silent=True) from None
+        except OSError as error:
+            raise CheckFailed(error.strerror or str(error), silent=False) from error
+        await asyncio.wait({end.lost}, timeout=stand)
+        if end.lost.done():
+            raise CheckFailed("connection accepted and closed", silent=False)
+        transport.abort()
+
+    async def _ask(self, endpoint: Endpoint, probe: ProbePolicy) -> None:
+        """Send the HTTP probe. Raises `CheckFailed`."""
+        spec = endpoint.spec
+        host = f"[{spec.host}]" if ":" in spec.host else spec.host
+        try:
+            async with asyncio.timeout(probe.timeout):
+                answer = await self._client.get(f"http://{host}:{spec.port}{probe.path}")
+        except TimeoutError:
+            raise CheckFailed(f"{probe.path} not answered in time", silent=True) from None
+        except httpx.HTTPError as error:
+            raise CheckFailed(f"{probe.path}: {error}", silent=False) from error
+        if not answer.is_success and not answer.is_redirect:
+            raise CheckFailed(f"{probe.path} answered {answer.status_code}", silent=False)
+
+
+class _End(asyncio.Protocol):
+    """Waits for a connection's end."""
+
+    def __init__(self) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - each end is an end
+        if not self.lost.done():
+            self.lost.set_result(None)

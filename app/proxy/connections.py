@@ -1,0 +1,177 @@
+"""The connections to the workers of one pool: idle ones are kept, new ones opened.
+
+An idle connection is also an ear at the worker: its FIN is told to the pool, as weak evidence
+that the worker may have died. The last used is used first, so that the surplus grows old and is
+closed, by us, before the worker would close it.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from app.balancing.endpoint import Endpoint, Phase
+from app.balancing.health import Sign
+from app.balancing.lease import Outcome
+from app.balancing.policy import Policy
+from app.balancing.pool import Pool
+from app.proxy.deadlines import Deadlines
+from app.proxy.upstream import Upstream
+
+if TYPE_CHECKING:
+    from app.proxy.exchange import Exchange
+
+MAX_IDLE = 128
+"""Idle connections kept to one worker at the most."""
+
+_OURS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+)
+"""Errors of a connect that say something of this machine, and nothing of the worker."""
+
+_OUT_OF_ROTATION = frozenset({Phase.EJECTED, Phase.UNREADY, Phase.DRAINING, Phase.GONE})
+
+
+class Connections:
+    """Opens, keeps and closes the connections to a pool's workers."""
+
+    def __init__(self, pool: Pool, deadlines: Deadlines) -> None:
+        self.pool = pool
+        self.deadlines = deadlines
+        self._idle: dict[Endpoint, list[Upstream]] = {}
+        self._open = 0
+        pool.observers.append(self)
+
+    @property
+    def policy(self) -> Policy:
+        """The limits in force."""
+        return self.pool.policy
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, in use or idle."""
+        return self._open
+
+    def checkout(self, endpoint: Endpoint, now: float, max_idle: float) -> Upstream | None:
+        """Take an idle connection that has been idle for `max_idle` seconds at the most."""
+        idle = self._idle.get(endpoint)
+        while idle:
+            if now - idle[-1].idle_since > max_idle:
+                return None  # those below have been idle for longer still
+            upstream = idle.pop()
+            spec = endpoint.spec
+            moved = upstream.spec is not spec and (
+                (upstream.spec.host, upstream.spec.port) != (spec.host, spec.port)
+            )
+            if moved or upstream.transport.is_closing():
+                upstream.abort()
+                continue
+            return upstream
+        return None
+
+    def connect(self, endpoint: Endpoint, exchange: "Exchange") -> Callable[[], object]:
+        """Open a connection for `exchange`; return how to call it off.
+
+        The exchange is told by `connected` or `connect_failed`, later and once, unless it calls
+        the connect off.
+        """
+        # A task, since the loop's connect is a coroutine: one for each connection, not request.
+        task = asyncio.get_running_loop().create_task(self._connect(endpoint, exchange))
+        return task.cancel
+
+    def recycle(self, upstream: Upstream, now: float) -> None:
+        """Keep a connection whose exchange is over for the next one."""
+        idle = self._idle.setdefault(upstream.endpoint, [])
+        timeout = min(self.policy.timeouts.idle, upstream.idle_for)
+        if (
+            len(idle) >= MAX_IDLE
+            or timeout <= 0
+            or upstream.transport.is_closing()
+            or upstream.endpoint.phase in _OUT_OF_ROTATION
+        ):
+            upstream.abort()
+            return
+        upstream.idle_since = now
+        idle.append(upstream)
+        due = now + timeout
+        if due < upstream.armed:
+            self.deadlines.arm(upstream, due)
+
+    def expire(self, upstream: Upstream, now: float) -> float | None:
+        """Close an idle connection whose time is over, or say when it will be."""
+        due = upstream.idle_since + min(self.policy.timeouts.idle, upstream.idle_for)
+        if now < due:
+            return due
+        self._drop(upstream)
+        upstream.abort()
+        return None
+
+    def spoiled(self, upstream: Upstream) -> None:
+        """Close an idle connection on which the worker spoke unasked."""
+        self._drop(upstream)
+        upstream.abort()
+
+    def opened(self) -> None:
+        """Count a connection."""
+        self._open += 1
+
+    def lost(self, upstream: Upstream) -> None:
+        """Take note of a connection's end; if it was idle and we did not end it, that is a sign."""
+        self._open -= 1
+        if self._drop(upstream):
+            self.pool.observe(upstream.endpoint, Sign.IDLE_CLOSED, monotonic())
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for endpoint in list(self._idle):
+            self._close_idle(endpoint)
+
+    # --- as observer of the pool
+
+    def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:  # noqa: ARG002
+        """Close the idle connections to an endpoint that gets nothing new."""
+        if endpoint.phase in _OUT_OF_ROTATION:
+            self._close_idle(endpoint)
+
+    def health_changed(self, endpoint: Endpoint, now: float) -> None:
+        """Nothing to do: the phase tells."""
+
+    # --- inside
+
+    async def _connect(self, endpoint: Endpoint, exchange: "Exchange") -> None:
+        loop = asyncio.get_running_loop()
+        spec = endpoint.spec
+        try:
+            async with asyncio.timeout(self.policy.timeouts.connect):
+                _, upstream = await loop.create_connection(
+                    lambda: Upstream(self, endpoint), spec.host, spec.port
+                )
+        except TimeoutError:
+            exchange.connect_failed(Outcome.CONNECT_SILENT, "")
+            return
+        except OSError as error:
+            if error.errno in _OURS:
+                exchange.connect_failed(Outcome.CANCELLED, str(error))
+            else:
+                exchange.connect_failed(Outcome.CONNECT_REFUSED, error.strerror or str(error))
+            return
+        if upstream.transport.is_closing():  # accepted, and closed before we could speak
+            exchange.connect_failed(Outcome.CONNECT_REFUSED, "closed at once")
+            return
+        sock: socket.socket = upstream.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        exchange.connected(upstream)
+
+    def _drop(self, upstream: Upstream) -> bool:
+        """Take a connection off the idle ones; return whether it was there."""
+        idle = self._idle.get(upstream.endpoint)
+        if not idle or upstream not in idle:
+            return False
+        idle.remove(upstream)
+        return True
+
+    def _close_idle(self, endpoint: Endpoint) -> None:
+        for upstream in self._idle.pop(endpoint, ()):
+            upstream.abort()

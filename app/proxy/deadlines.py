@@ -1,0 +1,54 @@
+"""Deadlines without a timer each: connections are enrolled in coarse slots and swept.
+
+A connection's deadline moves with every request, mostly further away. So it is enrolled only if
+it has no earlier entry; when the slot comes, the connection says whether its time is really over
+or when to look again. On a busy connection that costs one comparison a request. `app.runtime`
+calls `sweep` every `TICK` seconds; a deadline is kept to within two ticks.
+"""
+
+from math import inf
+from typing import Protocol
+
+TICK = 0.05
+
+
+class Mortal(Protocol):
+    """Something with a deadline."""
+
+    armed: float
+    """When it is looked at next, owned by `Deadlines`; `inf` at first."""
+
+    def expire(self, now: float) -> float | None:
+        """Do what the time demands; return when to look again, None for not until armed."""
+
+
+class Deadlines:
+    """All enrolled connections, by the tick in which they are looked at."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, set[Mortal]] = {}
+        self._next = 0
+        """The first tick that has not been swept."""
+
+    def arm(self, mortal: Mortal, when: float) -> None:
+        """Look at `mortal` at `when` (monotonic seconds) at the latest."""
+        if when >= mortal.armed:
+            return
+        mortal.armed = when
+        self._slots.setdefault(max(int(when / TICK) + 1, self._next), set()).add(mortal)
+
+    def sweep(self, now: float) -> None:
+        """Look at all whose slot has come."""
+        current = int(now / TICK)
+        first, self._next = self._next, current + 1
+        due = list(range(first, current + 1)) if current - first < len(self._slots) else None
+        if due is None:  # the first sweep, a quiet time, or a long stop of the process
+            due = sorted(tick for tick in self._slots if tick <= current)
+        for tick in due:
+            for mortal in self._slots.pop(tick, ()):
+                if mortal.armed > now:
+                    continue  # enrolled anew since, for later
+                mortal.armed = inf
+                when = mortal.expire(now)
+                if when is not None:
+                    self.arm(mortal, max(when, now + TICK))

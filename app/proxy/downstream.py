@@ -1,0 +1,380 @@
+"""One client's connection: reads its requests one after the other, and writes the answers.
+
+A client may send its next request early (pipelining); it waits in a bounded buffer until the one
+before is answered. A client's FIN means that it has gone, as in nginx: a half-closed connection
+is not served to its end.
+"""
+
+import asyncio
+import socket
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from app.http1.bodies import ChunkedDecoder, Decoder, LengthDecoder
+from app.http1.errors import ProtocolError
+from app.http1.fields import head_end
+from app.http1.requests import RequestHead, parse_request
+from app.proxy import responses
+from app.proxy.exchange import Exchange
+from app.proxy.headers import Trail, new_request_id
+from app.proxy.responses import Problem
+
+if TYPE_CHECKING:
+    from app.proxy.proxy import Proxy
+    from app.proxy.tunnel import Tunnel
+
+WRITE_BUFFER = 256 * 1024
+"""Bytes of a response that a slow client may leave with us before its worker is held back."""
+
+_READ_AHEAD = 64 * 1024
+"""Bytes of further requests that a client may send before the first is answered."""
+
+_LINGER = 2.0
+"""Seconds that a client gets to read our last answer, after which it will send no more to us."""
+
+
+class Downstream(asyncio.Protocol):
+    """A connection from one client."""
+
+    __slots__ = (
+        "_buffer",
+        "_decoder",
+        "_in_loop",
+        "_lingering",
+        "_paused",
+        "_proxy",
+        "_since",
+        "_size",
+        "_socket",
+        "_unsent",
+        "armed",
+        "blocked",
+        "exchange",
+        "trail",
+        "transport",
+        "tunnel",
+    )
+
+    transport: asyncio.Transport
+    trail: Trail
+    _socket: socket.socket
+
+    def __init__(self, proxy: "Proxy") -> None:
+        self._proxy = proxy
+        self.exchange: Exchange | None = None
+        """The request that is being served."""
+
+        self.tunnel: Tunnel | None = None
+        self.blocked = False
+        """Whether the client takes less than we have for it."""
+
+        self.armed = inf
+        self._buffer = b""
+        """Bytes read and not yet understood: a part of a head, or requests read ahead."""
+
+        self._decoder: Decoder | None = None
+        """Follows the request's body until it is complete."""
+
+        self._size = 0
+        self._paused = False
+        self._lingering = False
+        self._in_loop = False
+        self._since = monotonic()
+        """When the client last did, or was last given, what the current deadline is about."""
+
+        self._unsent = 0
+
+    # --- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first request."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._socket = transport.get_extra_info("socket")
+        peer = transport.get_extra_info("peername")
+        self.trail = Trail(peer[0] if peer else "", self._proxy.settings.trusted_networks)
+        self._proxy.downstreams.add(self)
+        self._wait(self._proxy.settings.client_idle_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on in the current request, or begin the next."""
+        if self.exchange is None:
+            if self.tunnel is not None:
+                self.tunnel.from_client(data)
+            elif not self._lingering:
+                begun = bool(self._buffer)
+                self._read_requests(self._buffer + data if begun else data, begun=begun)
+        elif self._decoder is not None:
+            self._read_body(self._decoder, data)
+        else:
+            self._buffer += data
+            if len(self._buffer) > _READ_AHEAD:
+                self.pause()
+
+    def eof_received(self) -> bool:
+        """Take the client's FIN: it has gone."""
+        self._gone()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - each end is an end
+        """Free all that the client held."""
+        self._gone()
+        self._proxy.hangups.unwatch(self._socket)
+        self._proxy.forget(self)
+
+    def pause_writing(self) -> None:
+        """Hold the worker back: the client reads slowly."""
+        self.blocked = True
+        if self.exchange is not None:
+            self.exchange.client_blocked()
+        elif self.tunnel is not None:
+            self.tunnel.client_blocked()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._wait(self._proxy.settings.client_body_timeout)
+
+    def resume_writing(self) -> None:
+        """Let the worker go on, or the next request begin."""
+        self.blocked = False
+        if self.exchange is not None:
+            self.exchange.client_unblocked()
+        elif self.tunnel is not None:
+            self.tunnel.client_unblocked()
+        else:
+            self._next()
+
+    def expire(self, now: float) -> float | None:
+        """End what the client makes us wait for too long; see `deadlines`."""
+        limit = self._limit()
+        if limit is None:
+            return None
+        if self.blocked and not self._lingering:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent < self._unsent:  # slow, but moving
+                self._unsent, self._since = unsent, now
+        if now < self._since + limit:
+            return self._since + limit
+        if self._lingering or self.blocked:
+            self.abort()
+        elif self.exchange is not None:
+            self.exchange.abandon(responses.BODY_TIMEOUT)
+        elif self._buffer:
+            self._refuse(responses.HEAD_TIMEOUT)
+        else:
+            self.transport.close()
+        return None
+
+    # --- used by the exchange and the tunnel
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the response."""
+        self.transport.write(data)
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """Go on to the next request: the response is written."""
+        self.exchange = None
+        if keep_alive and self._decoder is None:
+            self._next()
+        else:
+            self._close()
+
+    def answer(self, problem: Problem, exchange: Exchange) -> None:
+        """Answer in a worker's place, and close the connection if the request is not read."""
+        keep = exchange.head.keep_alive and exchange.complete and not self._proxy.draining
+        self._proxy.stats.answers[problem.status] += 1
+        with_body = exchange.head.method != b"HEAD"
+        self.write(
+            responses.serialise(problem, exchange.identifier, keep_alive=keep, with_body=with_body)
+        )
+        self.finished(keep_alive=keep)
+
+    def pause(self) -> None:
+        """Read no more from the client until `resume`."""
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+            self._proxy.hangups.watch(self._socket, self.abort)
+
+    def resume(self) -> None:
+        """Read on from the client."""
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self._proxy.hangups.unwatch(self._socket)
+            self._wait(self._proxy.settings.client_body_timeout)
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once; the client sees a reset, or an end that comes too early."""
+        self._gone()
+        self.transport.abort()
+
+    def begin_tunnel(self, tunnel: "Tunnel", data: bytes) -> None:
+        """Pass bytes from now on; `data` comes first."""
+        self.exchange = None
+        self.tunnel = tunnel
+        self.transport.write(data)
+        if self._buffer:
+            early, self._buffer = self._buffer, b""
+            tunnel.from_client(early)
+
+    def end_tunnel(self) -> None:
+        """Close the connection of a tunnel, after what was written to it."""
+        self.tunnel = None
+        self.transport.close()
+
+    def drain(self) -> None:
+        """Close now if no request is under way; those under way end with `Connection: close`."""
+        if self.exchange is None and self.tunnel is None and not self._buffer:
+            self.transport.close()
+
+    # --- inside
+
+    def _read_requests(self, data: bytes, *, begun: bool) -> None:
+        """Begin the requests that are in `data`, up to the first that has to be waited for.
+
+        `begun` says that the client had sent a part of the first head before: its time runs.
+        """
+        self._in_loop = True
+        try:
+            while data and self.exchange is None and self.tunnel is None:
+                if self._lingering or self.blocked:
+                    return
+                while data.startswith(b"\r\n"):  # allowed before a request line: RFC 9112, 2.2
+                    data = data[2:]
+                self._buffer = data
+                end = head_end(data, self._proxy.settings.max_header_bytes)
+                if end < 0:
+                    if data and not begun:
+                        self._wait(self._proxy.settings.client_header_timeout)
+                    return
+                self._buffer = data[end:]
+                self._begin(parse_request(data[:end]))
+                data = self._buffer
+                begun = False
+        except ProtocolError as error:
+            self._buffer = b""
+            self._refuse(responses.misunderstood(error))
+        finally:
+            self._in_loop = False
+        if self.exchange is None and not self._lingering:  # all were answered by us at once
+            self._wait(self._proxy.settings.client_idle_timeout)
+
+    def _begin(self, head: RequestHead) -> None:
+        """Serve a request; what follows its head is in the buffer."""
+        settings = self._proxy.settings
+        if head.upgrade != b"websocket" or head.has_body or head.minor == 0:
+            head.upgrade = None  # served as the plain HTTP/1.1 that it is, too
+        exchange = self.exchange = Exchange(self._proxy, self, head)
+        if not head.has_body:
+            exchange.request_end(b"")
+            return
+        self._size = 0
+        length = head.content_length or 0
+        self._decoder = decoder = ChunkedDecoder() if head.chunked else LengthDecoder(length)
+        limit = settings.max_body_bytes
+        if limit is not None and length > limit:
+            exchange.abandon(responses.BODY_TOO_LARGE)
+            return
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._read_body(decoder, data)
+        elif head.expects_continue:
+            self.write(responses.CONTINUE)
+        if not decoder.done and not self._paused:
+            self._wait(settings.client_body_timeout)
+
+    def _read_body(self, decoder: Decoder, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        try:
+            payload, rest = decoder.feed(data)
+        except ProtocolError as error:
+            exchange.abandon(responses.misunderstood(error))
+            return
+        self._since = monotonic()
+        self._size += len(payload)
+        limit = self._proxy.settings.max_body_bytes
+        if limit is not None and self._size > limit:
+            exchange.abandon(responses.BODY_TOO_LARGE)
+            return
+        if payload:
+            exchange.request_data(payload)
+        if decoder.done and self._decoder is decoder:
+            self._decoder = None
+            self._buffer = rest
+            exchange.request_end(decoder.trailers if type(decoder) is ChunkedDecoder else b"")
+
+    def _next(self) -> None:
+        """Go on with what was read ahead, or wait for the client's next request."""
+        if self.blocked or self._in_loop:
+            return  # `resume_writing` or the loop comes back here
+        if self._proxy.draining and not self._buffer:
+            self._close()
+            return
+        self._wait(self._proxy.settings.client_idle_timeout)
+        if self._paused:
+            self.resume()
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._read_requests(data, begun=False)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what is no request, and close."""
+        self._proxy.stats.answers[problem.status] += 1
+        self.write(responses.serialise(problem, new_request_id(), keep_alive=False, with_body=True))
+        self._linger()
+
+    def _close(self) -> None:
+        """Close after what was written; a client that is still sending gets time to read it."""
+        if self._decoder is None and not self._buffer:
+            self.transport.close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Say that we are through, and throw away what still comes.
+
+        A close with unread bytes sends a reset, which can reach the client before our answer.
+        """
+        if self.transport.is_closing():
+            return
+        self._lingering = True
+        self._decoder = None
+        self._buffer = b""
+        self.resume()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._wait(_LINGER)
+
+    def _gone(self) -> None:
+        """The client has left: tell whom it concerns."""
+        exchange, self.exchange = self.exchange, None
+        tunnel, self.tunnel = self.tunnel, None
+        self._decoder = None
+        if exchange is not None:
+            exchange.client_gone()
+        if tunnel is not None:
+            tunnel.client_lost()
+
+    def _limit(self) -> float | None:
+        """Return how long the client may take for what is its turn now, or None."""
+        settings = self._proxy.settings
+        if self._lingering:
+            return _LINGER
+        if self.tunnel is not None:
+            return None
+        if self.blocked:
+            return settings.client_body_timeout
+        if self.exchange is None:
+            return settings.client_header_timeout if self._buffer else settings.client_idle_timeout
+        if self._decoder is not None and not self._paused:
+            return settings.client_body_timeout
+        return None
+
+    def _wait(self, limit: float) -> None:
+        """Give the client so many seconds from now."""
+        self._since = monotonic()
+        due = self._since + limit
+        if due < self.armed:
+            self._proxy.deadlines.arm(self, due)

@@ -1,0 +1,431 @@
+"""One request, from its head to its answer: admission, attempts, retries, and the way back.
+
+Its life:
+
+    collecting   the client sends; no worker is occupied yet
+    waiting      for a slot, in the pool's queue
+    connecting   to the worker that the lease names, if no idle connection is at hand
+    sent         the request is written, or being written; the response may come
+    answered     the final response's head went to the client: no way back
+    over         the lease is released, the client's connection goes on to its next request
+
+A request is admitted once its body is complete or the replay buffer is full, so that a slow
+uploader occupies no worker. A failed attempt goes back to waiting if `app.balancing.retry` allows
+it. Whatever happens, each lease is released once, and before the client's next request begins.
+"""
+
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from app.balancing.endpoint import Endpoint
+from app.balancing.errors import QueueFull, Refusal
+from app.balancing.lease import Lease, Outcome
+from app.balancing.policy import OnClientGone
+from app.balancing.retry import Failure, may_repeat, may_retry
+from app.balancing.waiters import Waiter
+from app.http1.bodies import chunk, last_chunk
+from app.http1.requests import RequestHead
+from app.http1.responses import ResponseHead
+from app.proxy import responses
+from app.proxy.headers import ClientFraming, request_head, request_id, response_head
+from app.proxy.responses import Problem
+from app.proxy.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from app.proxy.downstream import Downstream
+    from app.proxy.proxy import Proxy
+    from app.proxy.upstream import Upstream
+
+FRESH = 1.0
+"""A request that may not be repeated takes no connection that was idle for longer (seconds): the
+worker might be closing it at this moment, and nobody could tell whether it saw the request."""
+
+_FAILURES = {
+    Outcome.CONNECT_REFUSED: Failure.NOT_SENT,
+    Outcome.CONNECT_SILENT: Failure.NOT_SENT,
+    Outcome.DIED: Failure.DIED,
+    Outcome.TIMED_OUT: Failure.TIMED_OUT,
+    Outcome.STALLED: Failure.TIMED_OUT,
+}
+_UNBUDGETED = frozenset({Failure.NOT_SENT, Failure.REFUSED})
+_NOBODY: frozenset[Endpoint] = frozenset()
+
+
+class Exchange:
+    """One request and what becomes of it."""
+
+    __slots__ = (
+        "_body",
+        "_call_off",
+        "_framing",
+        "_held",
+        "_lease",
+        "_outcome",
+        "_pool",
+        "_proxy",
+        "_replayable",
+        "_retry_after",
+        "_trailers",
+        "_tried",
+        "_upstream",
+        "_waiter",
+        "attempts",
+        "complete",
+        "deadline",
+        "downstream",
+        "head",
+        "identifier",
+        "ready_at",
+    )
+
+    def __init__(self, proxy: "Proxy", downstream: "Downstream", head: RequestHead) -> None:
+        self._proxy = proxy
+        self._pool = proxy.pool
+        self.downstream: Downstream | None = downstream
+        """None once the client has gone."""
+
+        self.head = head
+        self.identifier = request_id(head)
+        self.complete = False
+        """Whether the request has been read to its end."""
+
+        self.deadline = inf
+        """When the whole request has to be over."""
+
+        self.attempts = 0
+        self.ready_at = 0.0
+        """Since when it could be sent, or sent again."""
+
+        self._body: list[bytes] = []
+        self._held = 0
+        self._trailers = b""
+        self._replayable = True
+        self._tried = _NOBODY
+        self._waiter: Waiter | None = None
+        self._lease: Lease | None = None
+        self._call_off: Callable[[], object] | None = None
+        self._upstream: Upstream | None = None
+        self._framing: ClientFraming | None = None  # set: answered
+        self._outcome = Outcome.ANSWERED
+        self._retry_after: float | None = None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The worker that has it now."""
+        return None if self._lease is None else self._lease.endpoint
+
+    # --- from the client
+
+    def request_data(self, payload: bytes) -> None:
+        """Take a part of the body."""
+        limit = self._pool.policy.retry.replay_bytes
+        upstream = self._upstream
+        if upstream is None or (self._replayable and self._held + len(payload) <= limit):
+            self._body.append(payload)
+            self._held += len(payload)
+        else:
+            self._replayable = False
+            self._body.clear()
+        if upstream is not None:
+            upstream.write(chunk(payload) if self.head.chunked else payload)
+        elif self._held >= limit and self.downstream is not None:
+            self.downstream.pause()
+            if not self._admitted:
+                self._admit()
+
+    def request_end(self, trailers: bytes) -> None:
+        """Take the end of the body."""
+        self.complete = True
+        self._trailers = trailers
+        if not self._admitted:
+            self._admit()
+        elif self._upstream is not None:
+            if self.head.chunked:
+                self._upstream.write(last_chunk(trailers))
+            self._upstream.request_sent(monotonic())
+
+    def client_gone(self) -> None:
+        """The client has left: free what it holds, at once or when the worker is through."""
+        self.downstream = None
+        self._proxy.stats.clients_gone += 1
+        finish = self._pool.policy.on_client_gone is OnClientGone.FINISH
+        if finish and self.complete and self._upstream is not None:
+            self._upstream.resume()
+        else:
+            self._cancel()
+
+    def abandon(self, problem: Problem) -> None:
+        """Give the request up, since the rest of it cannot be read; the client is told why."""
+        self._cancel()
+        if self._framing is None:
+            self._answer(problem)
+        elif self.downstream is not None:
+            self.downstream.abort()
+
+    def client_blocked(self) -> None:
+        """Read no more from the worker: the client takes nothing."""
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def client_unblocked(self) -> None:
+        """Read on from the worker."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    # --- from the pool
+
+    def granted(self, lease: Lease) -> None:
+        """Take the slot and send the request to its worker."""
+        self._waiter = None
+        self._lease = lease
+        self.attempts += 1
+        now = lease.granted_at
+        safe = may_repeat(self._pool.policy.retry, self.head.method, keyed=self.head.keyed)
+        upstream = self._proxy.connections.checkout(lease.endpoint, now, inf if safe else FRESH)
+        if upstream is None:
+            self._call_off = self._proxy.connections.connect(lease.endpoint, self)
+        else:
+            self._send(upstream)
+
+    def refused(self, refusal: Refusal) -> None:
+        """No slot: tell the client."""
+        self._waiter = None
+        expired = monotonic() >= self.deadline
+        self._answer(responses.EXPIRED if expired else responses.refusal(refusal))
+
+    # --- from the connections
+
+    def connected(self, upstream: "Upstream") -> None:
+        """Send the request on the new connection."""
+        self._call_off = None
+        self._send(upstream)
+
+    def connect_failed(self, outcome: Outcome, detail: str) -> None:
+        """No connection, nothing sent: another worker, whatever the method."""
+        self._call_off = None
+        if outcome is Outcome.CANCELLED:
+            self._release(outcome)
+            self._answer(responses.NOT_SENT)
+        else:
+            self._failed(outcome, detail)
+
+    def upstream_blocked(self) -> None:
+        """Read no more from the client: the worker takes nothing."""
+        if self.downstream is not None and not self.complete:
+            self.downstream.pause()
+
+    def upstream_unblocked(self) -> None:
+        """Read on from the client."""
+        if self.downstream is not None:
+            self.downstream.resume()
+
+    # --- from the worker
+
+    def interim(self, head: ResponseHead) -> None:
+        """Pass a 1xx on, to a client that knows them; 100 we have given ourselves."""
+        if self.downstream is not None and self.head.minor == 1 and head.status != 100:  # noqa: PLR2004
+            self.downstream.write(response_head(head, b""))
+
+    def switch(self, upstream: "Upstream", head: ResponseHead, data: bytes) -> bool:
+        """Join both connections after 101, if that is what the client asked for."""
+        downstream, lease = self.downstream, self._lease
+        if self.head.upgrade is None or head.upgrade != self.head.upgrade or lease is None:
+            return False
+        upstream.detach()
+        self._upstream = self._lease = None
+        if downstream is None:
+            upstream.abort()
+            lease.release(Outcome.CLIENT_GONE, monotonic())
+            return True
+        tunnel = Tunnel(downstream, upstream, lease)
+        upstream.tunnel = tunnel
+        lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
+        downstream.begin_tunnel(tunnel, response_head(head, lines) + data)
+        return True
+
+    def response(self, head: ResponseHead, payload: bytes, *, done: bool, trailers: bytes) -> None:
+        """Take the final response's head with the first bytes of its body, or hide a refusal."""
+        if head.status in self._pool.policy.retry.refused_statuses:
+            self._outcome = Outcome.REFUSED
+            self._retry_after = _seconds(head.value(b"retry-after"))
+            if self.downstream is not None and self._may_retry(Failure.REFUSED):
+                self._refused_by_worker()
+                return
+        downstream = self.downstream
+        if downstream is not None:
+            keep = self.complete and not self._proxy.draining
+            framing = self._framing = ClientFraming(self.head, head, keep_alive=keep)
+            data = response_head(head, framing.lines)
+            downstream.write(data + self._framed(framing, payload, done, trailers))
+        if done:
+            self._finish()
+        elif downstream is not None and downstream.blocked and self._upstream is not None:
+            self._upstream.pause()
+
+    def response_data(self, payload: bytes, *, done: bool, trailers: bytes) -> None:
+        """Take more of the response's body."""
+        if self.downstream is not None and self._framing is not None:
+            data = self._framed(self._framing, payload, done, trailers)
+            if data:
+                self.downstream.write(data)
+        if done:
+            self._finish()
+
+    def upstream_lost(self, outcome: Outcome, detail: str) -> None:
+        """The worker's connection is gone before the response's end."""
+        self._upstream = None
+        downstream = self.downstream
+        if downstream is None or self._framing is not None:
+            self._release(outcome, detail)
+            if downstream is not None:
+                downstream.abort()  # the client must see that the response is not whole
+        else:
+            self._failed(outcome, detail)
+
+    # --- inside
+
+    @property
+    def _admitted(self) -> bool:
+        return self.ready_at > 0.0
+
+    def _admit(self) -> None:
+        """Ask for a slot."""
+        now = self.ready_at = monotonic()
+        request = self._pool.policy.timeouts.request
+        if request is not None:
+            self.deadline = now + request
+        self._pool.budget.deposit(now)
+        self._proxy.stats.requests += 1
+        self._acquire(now, retried=False)
+
+    def _acquire(self, now: float, *, retried: bool) -> None:
+        try:
+            got = self._pool.acquire(
+                self, now, deadline=self.deadline, tried=self._tried, retried=retried
+            )
+        except QueueFull as refusal:
+            self.refused(refusal)
+            return
+        if type(got) is Lease:
+            self.granted(got)
+        else:
+            self._waiter = got  # type: ignore[assignment] # Lease is final: the other is Waiter
+
+    def _send(self, upstream: "Upstream") -> None:
+        """Write the request, as far as it has come."""
+        self._upstream = upstream
+        downstream = self.downstream
+        if downstream is None:  # cannot be: a client that leaves calls the connect off
+            raise AssertionError
+        data = request_head(self.head, downstream.trail, self.identifier)
+        if self._body:
+            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            data += chunk(body) if self.head.chunked else body
+        if self.complete and self.head.chunked:
+            data += last_chunk(self._trailers)
+        upstream.begin(self, data)
+        if self.complete:
+            upstream.request_sent(monotonic())
+        elif self._upstream is upstream:
+            downstream.resume()
+        if self._proxy.observer is not None:
+            self._proxy.observer.sent(self)
+
+    def _framed(self, framing: ClientFraming, payload: bytes, done: bool, trailers: bytes) -> bytes:
+        """Frame a piece of the response's body for the client."""
+        if not framing.chunked:
+            return payload
+        return chunk(payload) + (last_chunk(trailers) if done else b"")
+
+    def _finish(self) -> None:
+        """The response is read: free the worker, then let the client go on."""
+        now = monotonic()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._let_go(upstream, now)
+        downstream, self.downstream = self.downstream, None
+        self._release(self._outcome, retry_after=self._retry_after)
+        if downstream is not None:
+            keep = self._framing is not None and self._framing.keep_alive
+            downstream.finished(keep_alive=keep)
+
+    def _let_go(self, upstream: "Upstream", now: float) -> None:
+        """Keep the worker's connection for others, if its state is clear."""
+        if upstream.detach() and self.complete:
+            self._proxy.connections.recycle(upstream, now)
+        else:
+            upstream.abort()
+
+    def _cancel(self) -> None:
+        """Free whatever is held: the place in the queue, the connect, the worker."""
+        if self._waiter is not None:
+            self._pool.cancel(self._waiter)
+            self._waiter = None
+        if self._call_off is not None:
+            self._call_off()
+            self._call_off = None
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+        self._release(Outcome.CLIENT_GONE)
+
+    def _release(
+        self, outcome: Outcome, detail: str = "", retry_after: float | None = None
+    ) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release(outcome, monotonic(), retry_after=retry_after, detail=detail)
+
+    def _may_retry(self, failure: Failure) -> bool:
+        return may_retry(
+            self._pool.policy.retry,
+            failure,
+            self.head.method,
+            keyed=self.head.keyed,
+            replayable=self._replayable,
+        )
+
+    def _refused_by_worker(self) -> None:
+        """The worker is full by its own word: try another, or wait."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self._let_go(upstream, monotonic())
+        retry_after, self._retry_after = self._retry_after, None
+        self._outcome = Outcome.ANSWERED
+        self._again(Outcome.REFUSED, retry_after=retry_after)
+
+    def _failed(self, outcome: Outcome, detail: str) -> None:
+        """An attempt has failed and the client knows nothing yet: again, or tell it."""
+        failure = _FAILURES.get(outcome)
+        if (
+            failure is not None
+            and self._may_retry(failure)
+            and (failure in _UNBUDGETED or self._pool.budget.withdraw(monotonic()))
+        ):
+            self._again(outcome, detail)
+        else:
+            self._release(outcome, detail)
+            self._answer(responses.failure(outcome))
+
+    def _again(self, outcome: Outcome, detail: str = "", retry_after: float | None = None) -> None:
+        """Give the slot back and ask for another, before all who have not been sent yet."""
+        if self._lease is not None:
+            self._tried |= {self._lease.endpoint}
+        self.ready_at = monotonic()
+        self._proxy.stats.retries[outcome] += 1
+        self._release(outcome, detail, retry_after)
+        if self._proxy.observer is not None:
+            self._proxy.observer.retried(self, outcome)
+        self._acquire(self.ready_at, retried=True)
+
+    def _answer(self, problem: Problem) -> None:
+        downstream, self.downstream = self.downstream, None
+        if downstream is not None:
+            downstream.answer(problem, self)
+
+
+def _seconds(value: bytes | None) -> float | None:
+    """Read a Retry-After in seconds; its other form, a date, is not honoured."""
+    return float(value) if value is not None and value.isdigit() and len(value) < 10 else None  # noqa: PLR2004

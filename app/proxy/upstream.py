@@ -1,0 +1,282 @@
+"""One connection to a worker: writes requests, reads responses, one exchange at a time.
+
+Opened and kept by `connections`, used by one `Exchange` or one `Tunnel` at a time; between uses
+both are None and anything that comes from the worker spoils the connection. How a response ends
+is told to the exchange exactly once: with its last bytes, or by `Exchange.upstream_lost`.
+"""
+
+import asyncio
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from app.balancing.endpoint import Endpoint
+from app.balancing.lease import Outcome
+from app.http1.bodies import ChunkedDecoder, CloseDecoder, Decoder, LengthDecoder
+from app.http1.errors import ProtocolError
+from app.http1.fields import head_end
+from app.http1.responses import ResponseHead, parse_response
+
+if TYPE_CHECKING:
+    from app.proxy.connections import Connections
+    from app.proxy.exchange import Exchange
+    from app.proxy.tunnel import Tunnel
+
+_MAX_HEAD = 64 * 1024
+_MAX_INTERIM = 32
+_SWITCHING, _FINAL = 101, 200
+_BODYLESS = frozenset({204, 304})
+
+
+class Upstream(asyncio.Protocol):
+    """A connection to one worker."""
+
+    __slots__ = (
+        "_buffer",
+        "_connections",
+        "_decoder",
+        "_due",
+        "_interim",
+        "_paused",
+        "_reusable",
+        "_since",
+        "armed",
+        "endpoint",
+        "exchange",
+        "idle_for",
+        "idle_since",
+        "spec",
+        "transport",
+        "tunnel",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, connections: "Connections", endpoint: Endpoint) -> None:
+        self._connections = connections
+        self.endpoint = endpoint
+        self.spec = endpoint.spec
+        self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        self.idle_since = 0.0
+        self.idle_for = inf
+        """How long it may be kept idle, in seconds, by the worker's own word."""
+
+        self.armed = inf
+        self._due = inf
+        self._since = 0.0
+        self._buffer = b""
+        self._decoder: Decoder | None = None
+        self._interim = 0
+        self._paused = False
+        self._reusable = True
+
+    # --- used by the exchange
+
+    def begin(self, exchange: "Exchange", data: bytes) -> None:
+        """Take on an exchange and write the first bytes of its request."""
+        self.exchange = exchange
+        self._interim = 0
+        self._due = exchange.deadline
+        self.transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Write more of the request."""
+        self.transport.write(data)
+
+    def request_sent(self, now: float) -> None:
+        """Begin to wait for the first byte: the request is written to its end."""
+        first_byte = self._connections.policy.timeouts.first_byte
+        if first_byte is not None and self._decoder is None:
+            self._await(now + first_byte)
+        else:
+            self._await(inf)
+
+    def pause(self) -> None:
+        """Read no more until `resume`: the client is slow."""
+        if not self._paused:
+            self._paused = True
+            self._due = inf if self.exchange is None else self.exchange.deadline
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self._await_more(monotonic())
+            self.transport.resume_reading()
+
+    def detach(self) -> bool:
+        """Part from the exchange, whatever its state; return whether another may follow."""
+        reusable = self._reusable and self._decoder is not None and self._decoder.done
+        self.exchange = None
+        self._decoder = None
+        self._buffer = b""
+        self._due = inf
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        return reusable
+
+    def abort(self) -> None:
+        """Close at once, unsent bytes and all."""
+        self.exchange = self.tunnel = None
+        self.transport.abort()
+
+    # --- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+        self._connections.opened()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on in the response."""
+        if self.exchange is None:
+            if self.tunnel is not None:
+                self.tunnel.from_worker(data)
+            else:
+                self._connections.spoiled(self)  # nobody asked: the next response is not its own
+            return
+        try:
+            if self._decoder is None:
+                self._read_head(self._buffer + data if self._buffer else data)
+            else:
+                self._read_body(self._decoder, data)
+        except ProtocolError as error:
+            self._lost(Outcome.GARBLED, error.detail)
+
+    def eof_received(self) -> bool:
+        """Take the worker's FIN: the end of some bodies, and of the connection."""
+        exchange, decoder = self.exchange, self._decoder
+        if exchange is not None and decoder is not None and decoder.eof():
+            exchange.response_data(b"", done=True, trailers=b"")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whom it concerns."""
+        if self.tunnel is not None:
+            self.tunnel.worker_lost()
+        elif self.exchange is not None:
+            self._lost(Outcome.DIED, "reset" if exc else "closed")
+        self._connections.lost(self)
+
+    def pause_writing(self) -> None:
+        """Hold the client back: the worker reads slowly."""
+        if self.exchange is not None:
+            self._since = monotonic()
+            self._await_more(self._since)
+            self.exchange.upstream_blocked()
+        elif self.tunnel is not None:
+            self.tunnel.worker_blocked()
+
+    def resume_writing(self) -> None:
+        """Let the client go on."""
+        if self.exchange is not None:
+            if self._decoder is None and self.exchange.complete:
+                self.request_sent(monotonic())
+            else:
+                self._await_more(monotonic())
+            self.exchange.upstream_unblocked()
+        elif self.tunnel is not None:
+            self.tunnel.worker_unblocked()
+
+    def expire(self, now: float) -> float | None:
+        """End what has taken too long; see `deadlines`."""
+        if self.exchange is None and self.tunnel is None:
+            return self._connections.expire(self, now)
+        due = self._due
+        if now < due:
+            return None if due == inf else due
+        exchange = self.exchange
+        if exchange is None:
+            return None
+        if now >= exchange.deadline:
+            self._lost(Outcome.EXPIRED, "")
+        elif self._decoder is None and exchange.complete:
+            self._lost(Outcome.TIMED_OUT, "")
+        else:
+            self._lost(Outcome.STALLED, "")
+        return None
+
+    # --- inside
+
+    def _read_head(self, data: bytes) -> None:
+        exchange = self.exchange
+        while exchange is not None:
+            end = head_end(data, _MAX_HEAD)
+            if end < 0:
+                self._buffer = data
+                return
+            head = parse_response(data[:end])
+            data = data[end:]
+            if head.status >= _FINAL:
+                self._buffer = b""
+                self._begin_response(exchange, head, data)
+                return
+            if head.status == _SWITCHING:
+                if not exchange.switch(self, head, data):
+                    raise ProtocolError("101 without having been asked to switch")
+                return
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise ProtocolError("too many interim responses")
+            exchange.interim(head)
+            exchange = self.exchange  # None if the client was lost over it
+
+    def _begin_response(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
+        """Find the body's framing, and pass head and first bytes on together."""
+        decoder: Decoder
+        if head.status in _BODYLESS or exchange.head.method == b"HEAD":
+            decoder = LengthDecoder(0)
+        elif head.chunked:
+            decoder = ChunkedDecoder()
+        elif head.content_length is not None:
+            decoder = LengthDecoder(head.content_length)
+        else:
+            decoder = CloseDecoder()
+            head.keep_alive = False
+        self._decoder = decoder
+        self._reusable = head.keep_alive
+        if head.keep_alive_timeout is not None:
+            self.idle_for = max(0.0, head.keep_alive_timeout - 1.0)
+        payload, rest = decoder.feed(data) if data else (b"", b"")
+        if decoder.done:
+            self._reusable = head.keep_alive and not rest
+        else:
+            self._await_more(monotonic())
+        trailers = decoder.trailers if type(decoder) is ChunkedDecoder else b""
+        exchange.response(head, payload, done=decoder.done, trailers=trailers)
+
+    def _read_body(self, decoder: Decoder, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        payload, rest = decoder.feed(data)
+        if rest:
+            self._reusable = False
+        if not decoder.done:
+            self._await_more(monotonic())
+        trailers = decoder.trailers if type(decoder) is ChunkedDecoder else b""
+        exchange.response_data(payload, done=decoder.done, trailers=trailers)
+
+    def _await_more(self, now: float) -> None:
+        """Move the deadline: the worker has to read or write within `between_bytes`."""
+        between = self._connections.policy.timeouts.between_bytes
+        self._await(inf if between is None else now + between)
+
+    def _await(self, due: float) -> None:
+        """Set the deadline, the request's own at the latest."""
+        if self.exchange is not None:
+            due = min(due, self.exchange.deadline)
+        self._due = due
+        if due < self.armed:
+            self._connections.deadlines.arm(self, due)
+
+    def _lost(self, outcome: Outcome, detail: str) -> None:
+        """Break the connection off in the middle of an exchange."""
+        exchange = self.exchange
+        self.exchange = None
+        self.transport.abort()
+        if exchange is not None:
+            exchange.upstream_lost(outcome, detail)

@@ -1,0 +1,161 @@
+"""A balancer of one pool, from its parts to its end.
+
+`Balancer.run` starts everything in one task group and returns after a drain: readiness turns
+false, connections are still accepted for the drain delay, the listener closes, what runs is
+finished, the rest stops. A failure of any part ends all of them: a balancer without discovery or
+without its ticker would look alive and decay.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from time import monotonic
+
+from app.admin.api import create_app
+from app.admin.server import AdminServer, open_socket
+from app.balancing.endpoint import EndpointSpec
+from app.balancing.pool import Pool
+from app.config.errors import ConfigError
+from app.config.settings import Settings
+from app.config.watching import watch_pool
+from app.config.workerpool import WorkerPool
+from app.discovery.static import StaticDiscovery
+from app.probing.prober import Prober
+from app.proxy.deadlines import TICK
+from app.proxy.listener import Listener
+from app.proxy.proxy import Proxy
+from app.runtime.events import EventLog
+from app.runtime.limits import most_connections, raise_open_files
+
+log = logging.getLogger(__name__)
+
+
+class Balancer:
+    """One pool behind one data port. To be made and run in a running event loop."""
+
+    def __init__(self, settings: Settings, worker_pool: WorkerPool) -> None:
+        """Join the parts; `worker_pool` names its endpoints, not a service."""
+        self.settings = settings
+        self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
+        self.pool.observers.append(EventLog())
+        self.proxy = Proxy(asyncio.get_running_loop(), settings, self.pool)
+        self.listening = asyncio.Event()
+        """Set once both ports are open."""
+
+        self.ports: tuple[int, int] = (0, 0)
+        """The data port and the admin port that are listened on."""
+
+        self._worker_pool = worker_pool
+        self._prober = Prober(self.pool)
+        self._discovery = StaticDiscovery(worker_pool.spec.endpoints or (), self._discovered)
+        self._synced = False
+        self._stop = asyncio.Event()
+
+    # --- what the admin port sees
+
+    def unready(self) -> list[str]:
+        """Say why no new requests should come here; empty if they may."""
+        reasons = []
+        if not self.listening.is_set():
+            reasons.append("starting")
+        if not self._synced:
+            reasons.append("the workers are not discovered yet")
+        if self._stop.is_set():
+            reasons.append("stopping")
+        return reasons
+
+    def totals(self) -> dict[str, int]:
+        """Counters since the start, by name."""
+        stats = self.proxy.stats
+        return {
+            "requests": stats.requests,
+            "retries": sum(stats.retries.values()),
+            "answered_by_balancer": sum(stats.answers.values()),
+            "clients_gone": stats.clients_gone,
+            "client_connections": len(self.proxy.downstreams),
+            "worker_connections": self.proxy.connections.open,
+        }
+
+    # --- its life
+
+    def stop(self) -> None:
+        """Begin the drain; `run` returns when it is over."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`, then drain. Raises `OSError` if a port cannot be opened."""
+        settings = self.settings
+        limit = most_connections(raise_open_files(), settings.max_connections)
+        listener = Listener(self.proxy, limit)
+        admin_socket = open_socket(settings.admin_listen.host, settings.admin_listen.port)
+        try:
+            listener.listen(settings.listen.host, settings.listen.port)
+        except OSError:
+            admin_socket.close()
+            raise
+        self.ports = (listener.ports[0], admin_socket.getsockname()[1])
+        admin = AdminServer(create_app(self))
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = [
+                    group.create_task(self._prober.run()),
+                    group.create_task(self._discovery.run()),
+                    group.create_task(self._watch_file()),
+                    group.create_task(self._tick()),
+                ]
+                serving = group.create_task(admin.serve(sockets=[admin_socket]))
+                self.listening.set()
+                log.info("data on port %d, admin on port %d", *self.ports)
+                await self._stop.wait()
+                await self._drain(listener)
+                for part in parts:
+                    part.cancel()
+                admin.should_exit = True
+                await serving
+        finally:
+            listener.close()
+            self.proxy.close()
+
+    async def _drain(self, listener: Listener) -> None:
+        """Send the clients away, those with a request after its answer."""
+        log.info("stopping: accepting for another %g s", self.settings.drain_delay)
+        self.proxy.draining = True
+        await asyncio.sleep(self.settings.drain_delay)
+        listener.close()
+        self.proxy.drain()
+        deadline = monotonic() + self.settings.drain_timeout
+        while self.proxy.busy and monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(TICK)
+        if self.proxy.busy:
+            log.warning("stopping with %d requests under way", self.pool.in_flight)
+
+    # --- its tasks
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.proxy.tick(monotonic())
+
+    async def _watch_file(self) -> None:
+        await watch_pool(
+            self.settings.config,
+            on_change=self._reconfigure,
+            on_error=_complain,
+            in_force=self._worker_pool,
+        )
+
+    def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
+        self._synced = True
+        self.pool.apply_snapshot(endpoints, monotonic())
+
+    def _reconfigure(self, worker_pool: WorkerPool) -> None:
+        """Obey a new file from now on; requests that run or wait are not touched."""
+        log.info("%s has changed, and is in force", self.settings.config)
+        self.pool.name = worker_pool.name
+        self.pool.apply_policy(worker_pool.policy(), monotonic())
+        self._prober.reconfigure()
+        self._discovery.replace(worker_pool.spec.endpoints or ())
+
+
+def _complain(error: ConfigError) -> None:
+    log.error("the last good configuration stays in force: %s", error)

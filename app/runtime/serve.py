@@ -1,0 +1,100 @@
+"""`leastwise serve`: the process around a balancer, with its signals, its log and its exit code."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from typing import Literal
+
+import uvloop
+
+from app.config.errors import ConfigError, Problem
+from app.config.loading import load_pool
+from app.config.settings import Settings
+from app.config.workerpool import WorkerPool
+from app.runtime.balancer import Balancer
+
+EXIT_STOPPED, EXIT_FAILED, EXIT_MISUSED = 0, 1, 2
+"""Drained after a signal; could not start, or cut short by a second signal; bad configuration."""
+
+log = logging.getLogger(__name__)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def set_up_log(level: str, style: Literal["text", "json"]) -> None:
+    """Log to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    if style == "json":
+        handler.setFormatter(_JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for chatty in (
+        "httpcore",
+        "httpx",
+        "uvicorn",
+    ):  # a line for each probe, and what we say ourselves
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def serve(settings: Settings) -> int:
+    """Run a balancer until SIGTERM or SIGINT; return the process's exit code.
+
+    Raises `ConfigError` if the pool's file cannot be accepted.
+    """
+    set_up_log(settings.log_level, settings.log_format)
+    worker_pool = load_pool(settings.config)
+    require_endpoints(worker_pool, str(settings.config))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_serve(settings, worker_pool))
+        except OSError as error:
+            log.error("cannot open the ports: %s", error)  # noqa: TRY400 - the message is enough
+            return EXIT_FAILED
+
+
+def require_endpoints(worker_pool: WorkerPool, source: str) -> None:
+    """See that the pool can be served here. Raises `ConfigError`."""
+    if worker_pool.spec.endpoints is None:
+        raise ConfigError(
+            [Problem(source, "spec.service", "a Service", "spec.endpoints, outside Kubernetes")]
+        )
+
+
+async def _serve(settings: Settings, worker_pool: WorkerPool) -> int:
+    balancer = Balancer(settings, worker_pool)
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(balancer.run())
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            balancer.stop()
+        else:
+            log.warning("a second signal: stopping at once")
+            running.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await running
+    except asyncio.CancelledError:
+        return EXIT_FAILED
+    return EXIT_STOPPED
