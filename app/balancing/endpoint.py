@@ -38,7 +38,7 @@ class Phase(Enum):
 
     READY = "ready"
     SUSPECT = "suspect"
-    """In rotation, but a sign of trouble is being checked."""
+    """A sign of trouble is being checked; if the sign is strong, it gets nothing new meanwhile."""
 
     REFUSING = "refusing"
     """It said "full" itself, and gets nothing until the pause that it asked for is over."""
@@ -113,6 +113,11 @@ class Endpoint:
     def usable(self) -> bool:
         """Whether it could take a request, if need be though it is terminating."""
         return self.member and self.spec.serving and self.health.state is not Health.EJECTED
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it gets nothing for the moment, though it is in rotation."""
+        return self.resume_at is not None or self.health.withheld
 
     @property
     def phase(self) -> Phase:

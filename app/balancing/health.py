@@ -3,23 +3,26 @@
 `Pool` feeds the signs: from the ends of requests (`Lease.release`), from connections that broke
 while idle, and from the probes. The table:
 
-| sign             | healthy, suspect                        | ejected             |
-|------------------|-----------------------------------------|---------------------|
-| answered         | failures = 0                            | -                   |
-| connect refused  | ejected                                 | -                   |
-| connect silent   | failures + 1: suspect, ejected at limit | -                   |
-| died             | failures + 1: suspect, ejected at limit | -                   |
-| timed out        | failures + 1: ejected at limit          | -                   |
-| idle closed      | suspect                                 | -                   |
-| check passed     | healthy, failures stay                  | healthy, all counts 0 |
-| check failed     | ejected                                 | -                   |
-| probe passed     | probe failures = 0                      | -                   |
-| probe failed     | probe failures + 1: ejected at limit    | -                   |
+| sign             | healthy, suspect                                  | ejected               |
+|------------------|---------------------------------------------------|-----------------------|
+| answered         | failures = 0                                      | -                     |
+| connect refused  | ejected                                           | -                     |
+| connect silent   | failures + 1: suspect, withheld; ejected at limit | -                     |
+| died             | failures + 1: suspect, withheld; ejected at limit | -                     |
+| timed out        | failures + 1: ejected at limit                    | -                     |
+| idle closed      | suspect                                           | -                     |
+| check passed     | healthy, failures stay                            | healthy, all counts 0 |
+| check failed     | ejected                                           | -                     |
+| probe passed     | probe failures = 0                                | -                     |
+| probe failed     | probe failures + 1: ejected at limit              | -                     |
 
-A suspect endpoint stays in rotation while one connect, made at once, checks it: a closed idle
-connection alone is weak evidence, since a healthy server closes its idle connections too. Only a
-check brings an ejected endpoint back: a late answer to an old request says nothing about now.
-What the application answers (4xx, 5xx), refusals and clients that leave are no signs at all.
+A suspect endpoint is checked at once, by a connect that has to stand for a moment. A closed idle
+connection alone is weak evidence, since a healthy server closes its idle connections too: it gets
+requests meanwhile. A request that died is strong evidence: the endpoint is withheld until the
+check is through, because a dying process still accepts what it will never read.
+
+Only a check brings an ejected endpoint back: a late answer to an old request says nothing about
+now. What the application answers (4xx, 5xx), refusals and clients that leave are no signs at all.
 """
 
 from dataclasses import dataclass
@@ -61,6 +64,9 @@ class HealthRecord:
     """The health of one endpoint, moved by `observe` alone."""
 
     state: Health = Health.HEALTHY
+    withheld: bool = False
+    """Whether it gets nothing new until its check is through, though it is not ejected."""
+
     failures: int = 0
     """Failures in a row, as seen by requests."""
 
@@ -92,7 +98,7 @@ class HealthRecord:
         if self._condemned(sign, policy):
             return self._enter(Health.EJECTED, sign, now, detail)
         if sign in _CHECKED:
-            return self._enter(Health.SUSPECT, sign, now, detail)
+            return self._enter(Health.SUSPECT, sign, now, detail, withheld=sign in _COUNTED)
         return False
 
     def _condemned(self, sign: Sign, policy: HealthPolicy) -> bool:
@@ -107,9 +113,11 @@ class HealthRecord:
             return policy.probe is not None and self.probe_failures >= policy.probe.failures
         return False
 
-    def _enter(self, state: Health, sign: Sign, now: float, detail: str) -> bool:
-        if self.state is state:
-            return False
-        self.state, self.sign, self.since = state, sign, now
+    def _enter(
+        self, state: Health, sign: Sign, now: float, detail: str, *, withheld: bool = False
+    ) -> bool:
+        if self.state is state and self.withheld >= withheld:
+            return False  # nothing new, or weaker evidence than there was
+        self.state, self.withheld, self.sign, self.since = state, withheld, sign, now
         self.reason = f"{sign.value}: {detail}" if detail else sign.value
         return True

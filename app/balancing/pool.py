@@ -12,8 +12,8 @@ What always holds between two calls:
 - nothing new is granted to an endpoint out of rotation.
 
 In rotation are the serving endpoints that are neither terminating nor ejected; only if there are
-none, the terminating ones that still serve. One that said "full" stays in rotation, but is not
-chosen until its pause is over.
+none, the terminating ones that still serve. One that said "full", or whose request has just died,
+stays in rotation but is withheld: not chosen until its pause or its check is over.
 """
 
 from collections.abc import Iterable
@@ -284,7 +284,7 @@ class Pool:
             self.rotation.add(endpoint)
         else:
             self.rotation.discard(endpoint)
-        pickable = endpoint in self.rotation and endpoint.resume_at is None
+        pickable = endpoint in self.rotation and not endpoint.withheld
         if pickable and endpoint not in self._picker:
             self._picker.add(endpoint)
         elif not pickable and endpoint in self._picker:

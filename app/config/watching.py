@@ -29,6 +29,7 @@ class PoolFile:
         """Why the file as it stands is not in force; None if it is."""
 
         self._seen: bytes | str | None = None
+        """The content that was last judged, or the reason why there was none."""
 
     def check(self) -> WorkerPool | None:
         """Look at the file now.
@@ -37,29 +38,23 @@ class PoolFile:
         there is nothing new. Raises ConfigError if the file cannot be accepted, once for each
         content and each reason why there is none.
         """
+        content: bytes | None = None
         try:
             content = read_pool_file(self.path)
-        except ConfigError as error:
-            self._refuse(error, str(error))
-            return None
-        if content == self._seen:
-            return None
-        try:
+            if content == self._seen:
+                return None
             pool = parse_pool(content, str(self.path))
         except ConfigError as error:
-            self._refuse(error, content)
-            return None
+            seen = str(error) if content is None else content
+            if seen == self._seen:
+                return None
+            self._seen, self.complaint = seen, error
+            raise
         self._seen, self.complaint = content, None
         if pool == self.in_force:
             return None
         self.in_force = pool
         return pool
-
-    def _refuse(self, error: ConfigError, seen: bytes | str) -> None:
-        if seen == self._seen:
-            return
-        self._seen, self.complaint = seen, error
-        raise error
 
 
 async def watch_pool(

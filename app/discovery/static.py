@@ -117,15 +117,15 @@ class StaticDiscovery:
     def _follow_names(self, group: asyncio.TaskGroup) -> None:
         for host in sorted(self._names() - self._followers.keys()):
             self._untried.add(host)
-            self._followers[host] = group.create_task(self._follow(host))
+            self._followers[host] = group.create_task(self._follow(host, group))
 
-    async def _follow(self, host: str) -> None:
+    async def _follow(self, host: str, group: asyncio.TaskGroup) -> None:
         lookup: asyncio.Task[Sequence[str] | OSError] | None = None
         try:
             while True:
                 # A lookup that takes too long is waited for again, and not started twice: its
                 # thread cannot be stopped, and the loop has few of them.
-                lookup = lookup or asyncio.create_task(self._look_up(host))
+                lookup = lookup or group.create_task(self._look_up(host))
                 await asyncio.wait({lookup}, timeout=self._timeout)
                 if lookup.done():
                     self._note(host, lookup.result())

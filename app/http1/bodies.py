@@ -10,7 +10,7 @@ import re
 from typing import Protocol
 
 from app.http1.errors import ProtocolError
-from app.http1.fields import FIELD_LINES, without
+from app.http1.fields import FIELD_LINES, NO_NAMES, without
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILERS = re.compile(FIELD_LINES)
@@ -89,13 +89,15 @@ class CloseDecoder:
 class ChunkedDecoder:
     """A chunked body. `trailers` holds the trailer fields that may be passed on, once done."""
 
-    __slots__ = ("_held", "_in_chunk", "_in_trailers", "done", "trailers")
+    __slots__ = ("_held", "_in_chunk", "_in_trailers", "_refused", "done", "trailers")
 
-    def __init__(self) -> None:
+    def __init__(self, named: frozenset[bytes] = NO_NAMES) -> None:
+        """Follow the body of a head whose `Connection` named fields: no trailers of these names."""
         self.done = False
         self.trailers = b""
+        self._refused = _NEVER_TRAILERS | named if named else _NEVER_TRAILERS
         self._held = b""
-        """The beginning of a line that has not come in full."""
+        """The beginning of a size line, or of the trailers, that has not come in full."""
 
         self._in_chunk = 0
         """Bytes of the chunk still to come, its CRLF included; 0 between chunks."""
@@ -104,23 +106,29 @@ class ChunkedDecoder:
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take bytes from the wire; see `Decoder`."""
+        if self.done:
+            return b"", data
         if self._held:
             data = self._held + data
             self._held = b""
         payload: list[bytes] = []
-        position = 0
-        while not self._in_trailers:
-            if self._in_chunk:
+        position = self._take_data(data, 0, payload) if self._in_chunk else 0
+        while not (self._in_chunk or self._in_trailers):
+            line = _SIZE_LINE.match(data, position)
+            if line is None or line.end() - position > _MAX_SIZE_LINE:
+                self._hold_line(data, position)
+                break
+            size, position = int(line[1], 16), line.end()
+            end = position + size
+            if not size:
+                self._in_trailers = True
+            elif data[end : end + 2] == _CRLF:  # all of it is there, which is usual
+                payload.append(data[position:end])
+                position = end + 2
+            else:
+                self._in_chunk = size + len(_CRLF)
                 position = self._take_data(data, position, payload)
-                if self._in_chunk:
-                    return b"".join(payload), b""
-            size, position = self._take_size(data, position)
-            if size is None:
-                self._held = data[position:]
-                return b"".join(payload), b""
-            self._in_trailers = size == 0
-            self._in_chunk = size + len(_CRLF) if size else 0
-        rest = self._take_trailers(data[position:])
+        rest = self._take_trailers(data[position:]) if self._in_trailers else b""
         return b"".join(payload), rest
 
     def eof(self) -> bool:
@@ -143,26 +151,23 @@ class ChunkedDecoder:
             self._in_chunk -= len(ending)
         return position
 
-    def _take_size(self, data: bytes, position: int) -> tuple[int | None, int]:
-        """Read a chunk's size line; (None, position) if it has not come in full."""
-        match = _SIZE_LINE.match(data, position)
-        if match is not None and match.end() - position <= _MAX_SIZE_LINE:
-            return int(match[1], 16), match.end()
+    def _hold_line(self, data: bytes, position: int) -> None:
+        """Keep the beginning of a size line until the rest comes, if it can become one."""
         if data.find(b"\n", position) >= 0 or len(data) - position >= _MAX_SIZE_LINE:
             raise ProtocolError("a chunk's size line is malformed")
-        return None, position
+        self._held = data[position:]
 
     def _take_trailers(self, data: bytes) -> bytes:
         """Read the trailer section; return what lies behind it."""
         end = 0 if data.startswith(b"\r\n") else data.find(b"\r\n\r\n") + 2
-        if (end == 1 and len(data) > _MAX_TRAILERS) or end > _MAX_TRAILERS:
+        if (end == 1 and len(data) > _MAX_TRAILERS + 1) or end > _MAX_TRAILERS:
             raise ProtocolError("the trailer section is too long", 431)
         if end == 1:
             self._held = data
             return b""
         if _TRAILERS.fullmatch(data, 0, end) is None:
             raise ProtocolError("a trailer field is malformed")
-        self.trailers = without(data[:end], _NEVER_TRAILERS)
+        self.trailers = without(data[:end], self._refused)
         self.done = True
         return data[end + 2 :]
 

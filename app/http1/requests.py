@@ -12,9 +12,11 @@ import re
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
     FIELD_LINES,
+    NO_NAMES,
     TOKEN,
     malformed_field,
     options_of,
+    search_for,
     take_coding,
     take_connection,
     take_length,
@@ -22,20 +24,19 @@ from app.http1.fields import (
 )
 
 _LINE = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
-_REQUEST = re.compile(_LINE + FIELD_LINES + rb"\r\n")
+_REQUEST = re.compile(rb"(?:\r\n)?" + _LINE + FIELD_LINES + rb"\r\n")
 _REQUEST_LINE = re.compile(_LINE)
-# Begins with a literal newline, to which the search can skip.
-_SPECIAL = re.compile(
-    rb"\n(host|content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade"
-    rb"|http2-settings|expect|idempotency-key|x-request-id|x-forwarded-(?:for|proto|host)|forwarded"
-    rb"):[\t ]*([^\r]*)\r",
-    re.IGNORECASE,
+_SPECIAL = search_for(
+    *(b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
+    *(b"proxy-connection", b"te", b"http2-settings", b"expect", b"idempotency-key"),
+    # With an underscore it is another field, but the same variable to a CGI or WSGI worker.
+    *(b"forwarded", b"x[-_]forwarded[-_](?:for|proto|host)", b"x[-_]request[-_]id"),
 )
 _FORWARDED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
 )
 _OTHER_VERSION = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
-_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"https?://([^/?@:][^/?@]*)((?:[/?].*)?)", re.IGNORECASE)
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
@@ -53,6 +54,7 @@ class RequestHead:
         "keyed",
         "method",
         "minor",
+        "named",
         "request_id",
         "target",
         "upgrade",
@@ -77,6 +79,9 @@ class RequestHead:
         self.keep_alive = minor == 1
         """Whether the client will use the connection again."""
 
+        self.named = NO_NAMES
+        """Fields that `Connection` names: not to be passed on, as trailers neither."""
+
         self.upgrade: bytes | None = None
         """The protocol asked for, in lower case, if `Connection` says upgrade too."""
 
@@ -95,7 +100,10 @@ class RequestHead:
 
 
 def parse_request(raw: bytes) -> RequestHead:
-    """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`."""
+    """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`.
+
+    One empty line before it is skipped, as RFC 9112, section 2.2, has it.
+    """
     match = _REQUEST.fullmatch(raw)
     if match is None:
         raise _malformed(raw)
@@ -105,7 +113,8 @@ def parse_request(raw: bytes) -> RequestHead:
     options: list[bytes] = []
     hosts = 0
     for field in _SPECIAL.finditer(raw, keep_from - 1):
-        name, value = field[1].lower(), field[2].rstrip(b"\t ")
+        name, value = field.groups()
+        name, value = name.lower(), value.rstrip(b"\t ")
         if name == b"host":
             hosts += 1
             head.host = value
@@ -124,6 +133,8 @@ def parse_request(raw: bytes) -> RequestHead:
     kept.append(raw[keep_from:-2])
     head.fields = b"".join(kept)
     take_connection(head, options)
+    if head.keyed and b"idempotency-key" in head.named:
+        head.keyed = False  # it is not passed on, so the worker cannot know a repetition by it
     _check(head, hosts)
     return head
 
@@ -174,6 +185,7 @@ def _take_absolute(head: RequestHead) -> None:
 
 def _malformed(raw: bytes) -> ProtocolError:
     """Find words for a head that the grammar does not accept."""
+    raw = raw.removeprefix(b"\r\n")
     version = _OTHER_VERSION.match(raw)
     if version is not None and version[1] not in {b"1.0", b"1.1"}:
         return ProtocolError(f"HTTP/{version[1].decode()} is not spoken here", 505)

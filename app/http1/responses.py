@@ -10,9 +10,11 @@ from app.http1.errors import ProtocolError
 from app.http1.fields import (
     FIELD_LINE,
     FIELD_LINES,
+    NO_NAMES,
     VALUE,
     malformed_field,
     options_of,
+    search_for,
     take_coding,
     take_connection,
     take_length,
@@ -21,10 +23,9 @@ from app.http1.fields import (
 _LINE = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n"
 _RESPONSE = re.compile(_LINE + FIELD_LINES + rb"\r\n")
 _STATUS_LINE = re.compile(_LINE)
-_SPECIAL = re.compile(
-    rb"\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|te|upgrade"
-    rb"):[\t ]*([^\r]*)\r",
-    re.IGNORECASE,
+_SPECIAL = search_for(
+    *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
+    *(b"proxy-connection", b"te"),
 )
 _TIMEOUT = re.compile(rb"(?:^|[,\t ])timeout=([0-9]{1,9})", re.IGNORECASE)
 
@@ -39,6 +40,7 @@ class ResponseHead:
         "keep_alive",
         "keep_alive_timeout",
         "minor",
+        "named",
         "reason",
         "status",
         "upgrade",
@@ -54,6 +56,9 @@ class ResponseHead:
         self.keep_alive = minor == 1
         self.keep_alive_timeout: int | None = None
         """Seconds after which the worker closes the idle connection, if it says so."""
+
+        self.named = NO_NAMES
+        """Fields that `Connection` names: not to be passed on, as trailers neither."""
 
         self.upgrade: bytes | None = None
 
@@ -76,7 +81,8 @@ def parse_response(raw: bytes) -> ResponseHead:
     kept: list[bytes] = []
     options: list[bytes] = []
     for field in _SPECIAL.finditer(raw, keep_from - 1):
-        name, value = field[1].lower(), field[2].rstrip(b"\t ")
+        name, value = field.groups()
+        name, value = name.lower(), value.rstrip(b"\t ")
         kept.append(raw[keep_from : field.start() + 1])
         keep_from = field.end() + 1
         if name == b"content-length":
@@ -86,7 +92,7 @@ def parse_response(raw: bytes) -> ResponseHead:
         elif name == b"connection":
             options += options_of(value)
         elif name == b"upgrade":
-            head.upgrade = value.lower()
+            head.upgrade = value.lower() if head.upgrade is None else b"several"
         elif name == b"keep-alive":
             timeout = _TIMEOUT.search(value)
             head.keep_alive_timeout = int(timeout[1]) if timeout else None

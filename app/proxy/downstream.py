@@ -180,7 +180,7 @@ class Downstream(asyncio.Protocol):
 
     def answer(self, problem: Problem, exchange: Exchange) -> None:
         """Answer in a worker's place, and close the connection if the request is not read."""
-        keep = exchange.head.keep_alive and exchange.complete and not self._proxy.draining
+        keep = exchange.head.keep_alive and exchange.body.complete and not self._proxy.draining
         self._proxy.stats.answers[problem.status] += 1
         with_body = exchange.head.method != b"HEAD"
         self.write(

@@ -25,11 +25,11 @@ from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import OnClientGone
 from app.balancing.retry import Failure, may_repeat, may_retry
 from app.balancing.waiters import Waiter
-from app.http1.bodies import chunk, last_chunk
 from app.http1.requests import RequestHead
 from app.http1.responses import ResponseHead
 from app.proxy import responses
 from app.proxy.headers import ClientFraming, request_head, request_id, response_head
+from app.proxy.replay import Replay
 from app.proxy.responses import Problem
 from app.proxy.tunnel import Tunnel
 
@@ -57,22 +57,18 @@ class Exchange:
     """One request and what becomes of it."""
 
     __slots__ = (
-        "_body",
         "_call_off",
         "_framing",
-        "_held",
         "_lease",
         "_outcome",
         "_pool",
         "_proxy",
-        "_replayable",
         "_retry_after",
-        "_trailers",
         "_tried",
         "_upstream",
         "_waiter",
         "attempts",
-        "complete",
+        "body",
         "deadline",
         "downstream",
         "head",
@@ -88,9 +84,7 @@ class Exchange:
 
         self.head = head
         self.identifier = request_id(head)
-        self.complete = False
-        """Whether the request has been read to its end."""
-
+        self.body = Replay(chunked=head.chunked)
         self.deadline = inf
         """When the whole request has to be over."""
 
@@ -98,10 +92,6 @@ class Exchange:
         self.ready_at = 0.0
         """Since when it could be sent, or sent again."""
 
-        self._body: list[bytes] = []
-        self._held = 0
-        self._trailers = b""
-        self._replayable = True
         self._tried = _NOBODY
         self._waiter: Waiter | None = None
         self._lease: Lease | None = None
@@ -122,28 +112,21 @@ class Exchange:
         """Take a part of the body."""
         limit = self._pool.policy.retry.replay_bytes
         upstream = self._upstream
-        if upstream is None or (self._replayable and self._held + len(payload) <= limit):
-            self._body.append(payload)
-            self._held += len(payload)
-        else:
-            self._replayable = False
-            self._body.clear()
+        self.body.add(payload, limit, sending=upstream is not None)
         if upstream is not None:
-            upstream.write(chunk(payload) if self.head.chunked else payload)
-        elif self._held >= limit and self.downstream is not None:
+            upstream.write(self.body.frame(payload))
+        elif self.body.held >= limit and self.downstream is not None:
             self.downstream.pause()
             if not self._admitted:
                 self._admit()
 
     def request_end(self, trailers: bytes) -> None:
         """Take the end of the body."""
-        self.complete = True
-        self._trailers = trailers
+        self.body.end(trailers)
         if not self._admitted:
             self._admit()
         elif self._upstream is not None:
-            if self.head.chunked:
-                self._upstream.write(last_chunk(trailers))
+            self._upstream.write(self.body.closing())
             self._upstream.request_sent(monotonic())
 
     def client_gone(self) -> None:
@@ -151,7 +134,7 @@ class Exchange:
         self.downstream = None
         self._proxy.stats.clients_gone += 1
         finish = self._pool.policy.on_client_gone is OnClientGone.FINISH
-        if finish and self.complete and self._upstream is not None:
+        if finish and self.body.complete and self._upstream is not None:
             self._upstream.resume()
         else:
             self._cancel()
@@ -213,7 +196,7 @@ class Exchange:
 
     def upstream_blocked(self) -> None:
         """Read no more from the client: the worker takes nothing."""
-        if self.downstream is not None and not self.complete:
+        if self.downstream is not None and not self.body.complete:
             self.downstream.pause()
 
     def upstream_unblocked(self) -> None:
@@ -255,10 +238,10 @@ class Exchange:
                 return
         downstream = self.downstream
         if downstream is not None:
-            keep = self.complete and not self._proxy.draining
+            keep = self.body.complete and not self._proxy.draining
             framing = self._framing = ClientFraming(self.head, head, keep_alive=keep)
             data = response_head(head, framing.lines)
-            downstream.write(data + self._framed(framing, payload, done, trailers))
+            downstream.write(data + framing.frame(payload, done=done, trailers=trailers))
         if done:
             self._finish()
         elif downstream is not None and downstream.blocked and self._upstream is not None:
@@ -267,7 +250,7 @@ class Exchange:
     def response_data(self, payload: bytes, *, done: bool, trailers: bytes) -> None:
         """Take more of the response's body."""
         if self.downstream is not None and self._framing is not None:
-            data = self._framed(self._framing, payload, done, trailers)
+            data = self._framing.frame(payload, done=done, trailers=trailers)
             if data:
                 self.downstream.write(data)
         if done:
@@ -320,24 +303,13 @@ class Exchange:
         if downstream is None:  # cannot be: a client that leaves calls the connect off
             raise AssertionError
         data = request_head(self.head, downstream.trail, self.identifier)
-        if self._body:
-            body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-            data += chunk(body) if self.head.chunked else body
-        if self.complete and self.head.chunked:
-            data += last_chunk(self._trailers)
-        upstream.begin(self, data)
-        if self.complete:
+        upstream.begin(self, data + self.body.wire())
+        if self.body.complete:
             upstream.request_sent(monotonic())
         elif self._upstream is upstream:
             downstream.resume()
         if self._proxy.observer is not None:
             self._proxy.observer.sent(self)
-
-    def _framed(self, framing: ClientFraming, payload: bytes, done: bool, trailers: bytes) -> bytes:
-        """Frame a piece of the response's body for the client."""
-        if not framing.chunked:
-            return payload
-        return chunk(payload) + (last_chunk(trailers) if done else b"")
 
     def _finish(self) -> None:
         """The response is read: free the worker, then let the client go on."""
@@ -353,7 +325,7 @@ class Exchange:
 
     def _let_go(self, upstream: "Upstream", now: float) -> None:
         """Keep the worker's connection for others, if its state is clear."""
-        if upstream.detach() and self.complete:
+        if upstream.detach() and self.body.complete:
             self._proxy.connections.recycle(upstream, now)
         else:
             upstream.abort()
@@ -384,7 +356,7 @@ class Exchange:
             failure,
             self.head.method,
             keyed=self.head.keyed,
-            replayable=self._replayable,
+            replayable=self.body.whole,
         )
 
     def _refused_by_worker(self) -> None:

@@ -9,6 +9,7 @@ import os
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 
+from app.http1.bodies import chunk, last_chunk
 from app.http1.requests import RequestHead
 from app.http1.responses import ResponseHead
 
@@ -113,6 +114,12 @@ class ClientFraming:
             self.lines += b"Connection: close\r\n"
         elif request.minor == 0:
             self.lines += b"Connection: keep-alive\r\n"
+
+    def frame(self, payload: bytes, *, done: bool, trailers: bytes) -> bytes:
+        """Frame a piece of the body; `done` with the last one."""
+        if not self.chunked:
+            return payload
+        return chunk(payload) + last_chunk(trailers) if done else chunk(payload)
 
 
 def response_head(head: ResponseHead, framing: bytes) -> bytes:

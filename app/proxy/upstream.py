@@ -173,7 +173,7 @@ class Upstream(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let the client go on."""
         if self.exchange is not None:
-            if self._decoder is None and self.exchange.complete:
+            if self._decoder is None and self.exchange.body.complete:
                 self.request_sent(monotonic())
             else:
                 self._await_more(monotonic())
@@ -193,7 +193,7 @@ class Upstream(asyncio.Protocol):
             return None
         if now >= exchange.deadline:
             self._lost(Outcome.EXPIRED, "")
-        elif self._decoder is None and exchange.complete:
+        elif self._decoder is None and exchange.body.complete:
             self._lost(Outcome.TIMED_OUT, "")
         else:
             self._lost(Outcome.STALLED, "")
