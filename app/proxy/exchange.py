@@ -291,10 +291,10 @@ class Exchange:
         except QueueFull as refusal:
             self.refused(refusal)
             return
-        if type(got) is Lease:
+        if isinstance(got, Lease):
             self.granted(got)
         else:
-            self._waiter = got  # type: ignore[assignment] # Lease is final: the other is Waiter
+            self._waiter = got
 
     def _send(self, upstream: "Upstream") -> None:
         """Write the request, as far as it has come."""

@@ -1,0 +1,63 @@
+from app.proxy.replay import Replay
+
+LIMIT = 10
+
+
+def test_what_comes_before_the_first_sending_is_all_held() -> None:
+    replay = Replay(chunked=False)
+    replay.add(b"x" * 8, LIMIT, sending=False)
+    replay.add(b"y" * 8, LIMIT, sending=False)
+    assert replay.held == 16
+    assert replay.whole
+    assert replay.wire() == b"x" * 8 + b"y" * 8
+
+
+def test_a_body_within_the_limit_can_be_sent_again_though_it_is_on_its_way() -> None:
+    replay = Replay(chunked=False)
+    replay.add(b"abc", LIMIT, sending=True)
+    replay.add(b"def", LIMIT, sending=True)
+    assert replay.whole
+    assert replay.wire() == b"abcdef"
+
+
+def test_a_body_beyond_the_limit_is_let_go_once_it_is_on_its_way() -> None:
+    replay = Replay(chunked=False)
+    replay.add(b"x" * 10, LIMIT, sending=False)
+    assert replay.wire() == b"x" * 10
+    replay.add(b"y", LIMIT, sending=True)
+    assert not replay.whole
+    assert replay.wire() == b""
+
+
+def test_what_was_let_go_stays_so() -> None:
+    replay = Replay(chunked=False)
+    replay.add(b"x" * 11, LIMIT, sending=True)
+    replay.add(b"y", LIMIT, sending=True)
+    assert not replay.whole
+
+
+def test_a_chunked_body_is_framed_as_one_chunk_with_its_trailers() -> None:
+    replay = Replay(chunked=True)
+    replay.add(b"abc", LIMIT, sending=False)
+    replay.add(b"def", LIMIT, sending=False)
+    assert replay.wire() == b"6\r\nabcdef\r\n"
+    replay.end(b"A: b\r\n")
+    assert replay.complete
+    assert replay.wire() == b"6\r\nabcdef\r\n0\r\nA: b\r\n\r\n"
+    assert replay.frame(b"ghi") == b"3\r\nghi\r\n"
+    assert replay.closing() == b"0\r\nA: b\r\n\r\n"
+
+
+def test_an_empty_chunked_body_is_its_end() -> None:
+    replay = Replay(chunked=True)
+    assert replay.wire() == b""
+    replay.end(b"")
+    assert replay.wire() == b"0\r\n\r\n"
+
+
+def test_a_body_of_known_length_needs_no_end() -> None:
+    replay = Replay(chunked=False)
+    replay.add(b"abc", LIMIT, sending=False)
+    replay.end(b"")
+    assert replay.wire() == b"abc"
+    assert replay.closing() == b""
