@@ -2,12 +2,12 @@
 
 Two kinds of asking, each one task per endpoint, none on a request's way:
 
-- a *check* of an endpoint that is suspect or ejected. Suspect: one TCP connect, at once. Ejected:
-  a TCP connect every `health.recheck` seconds if it refuses, with growing pauses up to
-  `health.recheck_max` if it is silent; and if the pool has an HTTP probe, that must pass too,
-  since the kernel of a stopped process still accepts. Without one the connection has to stand for
-  a moment: a killed process loses its connections one after the other and its listening socket
-  often last, so that a connect made at the first FIN is still accepted, and then reset.
+- a *check* of an endpoint that is suspect or ejected. Suspect: one TCP connect, at once, that has
+  to stand for a moment: a killed process loses its connections one after the other and its
+  listening socket often last, so that a connect made at the first FIN is still accepted, and then
+  reset. Ejected: every `health.recheck` seconds if it refuses, with growing pauses up to
+  `health.recheck_max` if it is silent; the HTTP probe if the pool has one, since the kernel of a
+  stopped process still accepts, else such a connect again.
 - the *probe* of an endpoint that is not ejected, if the pool has one, each interval.
 
 Created and run by `app.runtime`; learns of the endpoints as observer of the pool, and tells it
@@ -18,18 +18,20 @@ import asyncio
 from random import uniform
 from time import monotonic
 
-import httpx
-
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
 from app.balancing.policy import ProbePolicy
 from app.balancing.pool import Pool
+from app.http1.errors import ProtocolError
+from app.http1.responses import parse_response
 
 MAX_CHECKS = 64
 """Checks under way at once: many endpoints can go at the same time."""
 
 STAND = 0.05
 """Seconds that a check's connection has to stand where no HTTP probe is sent on it."""
+
+_PASSES_FROM, _PASSES_TO = 200, 399
 
 _JITTER = 0.1
 """Share of the interval by which probes are spread, so that they do not come in step."""
@@ -52,18 +54,11 @@ class Prober:
         self._checks: dict[Endpoint, asyncio.Task[None]] = {}
         self._probes: dict[Endpoint, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(MAX_CHECKS)
-        # No keep-alive: a probe is to see whether new connections are served. No environment:
-        # a proxy for the outside has no business between us and the pods.
-        self._client = httpx.AsyncClient(
-            limits=httpx.Limits(max_keepalive_connections=0),
-            trust_env=False,
-            verify=False,  # noqa: S501 - no TLS here, and loading certificates takes its time
-        )
         pool.observers.append(self)
 
     async def run(self) -> None:
         """Check and probe until cancelled."""
-        async with self._client, asyncio.TaskGroup() as self._group:
+        async with asyncio.TaskGroup() as self._group:
             for endpoint in self._pool.endpoints.values():
                 self._follow(endpoint)
             await asyncio.get_running_loop().create_future()
@@ -127,10 +122,10 @@ class Prober:
             began = monotonic()
             try:
                 async with self._room:
-                    asked = health.state is Health.EJECTED and policy.probe is not None
-                    await self._connect(endpoint, stand=0.0 if asked else STAND)
-                    if asked and policy.probe is not None:
+                    if health.state is Health.EJECTED and policy.probe is not None:
                         await self._ask(endpoint, policy.probe)
+                    else:
+                        await self._connect(endpoint)
             except CheckFailed as failed:
                 self._pool.observe(endpoint, Sign.CHECK_FAILED, monotonic(), str(failed))
                 silences = silences + 1 if failed.silent else 0
@@ -157,7 +152,7 @@ class Prober:
             pause = probe.interval * uniform(1 - _JITTER, 1 + _JITTER)
             await asyncio.sleep(began + pause - monotonic())
 
-    async def _connect(self, endpoint: Endpoint, *, stand: float) -> None:
+    async def _connect(self, endpoint: Endpoint) -> None:
         """Open a TCP connection, see it stand for a moment, close it. Raises `CheckFailed`."""
         spec = endpoint.spec
         loop = asyncio.get_running_loop()
@@ -168,24 +163,41 @@ class Prober:
             raise CheckFailed("connection not accepted in time", silent=True) from None
         except OSError as error:
             raise CheckFailed(error.strerror or str(error), silent=False) from error
-        await asyncio.wait({end.lost}, timeout=stand)
+        await asyncio.wait({end.lost}, timeout=STAND)
         if end.lost.done():
             raise CheckFailed("connection accepted and closed", silent=False)
         transport.abort()
 
     async def _ask(self, endpoint: Endpoint, probe: ProbePolicy) -> None:
-        """Send the HTTP probe. Raises `CheckFailed`."""
-        spec = endpoint.spec
-        host = f"[{spec.host}]" if ":" in spec.host else spec.host
+        """Send the HTTP probe, on a connection of its own. Raises `CheckFailed`."""
         try:
             async with asyncio.timeout(probe.timeout):
-                answer = await self._client.get(f"http://{host}:{spec.port}{probe.path}")
+                status = await _get(endpoint.spec.host, endpoint.spec.port, probe.path)
         except TimeoutError:
             raise CheckFailed(f"{probe.path} not answered in time", silent=True) from None
-        except httpx.HTTPError as error:
-            raise CheckFailed(f"{probe.path}: {error}", silent=False) from error
-        if not answer.is_success and not answer.is_redirect:
-            raise CheckFailed(f"{probe.path} answered {answer.status_code}", silent=False)
+        except OSError as error:
+            raise CheckFailed(error.strerror or str(error), silent=False) from error
+        except (EOFError, ProtocolError, asyncio.LimitOverrunError) as error:
+            raise CheckFailed(f"{probe.path} answered no HTTP", silent=False) from error
+        if not _PASSES_FROM <= status <= _PASSES_TO:
+            raise CheckFailed(f"{probe.path} answered {status}", silent=False)
+
+
+async def _get(host: str, port: int, path: str) -> int:
+    """Ask for `path` on a new connection; return the final status, and read no further."""
+    reader, writer = await asyncio.open_connection(host, port)
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: leastwise-probe\r\n"
+            "Accept: */*\r\nConnection: close\r\n\r\n".encode()
+        )
+        while True:
+            head = parse_response(await reader.readuntil(b"\r\n\r\n"))
+            if head.status >= _PASSES_FROM:  # 1xx is no answer yet
+                return head.status
+    finally:
+        writer.transport.abort()
 
 
 class _End(asyncio.Protocol):
