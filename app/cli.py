@@ -59,7 +59,9 @@ def serve(**flags: str | int | None) -> None:
 @click.option("--name", help="How it calls itself.  [default: the hostname]")
 @click.option("--drain-seconds", type=float, default=1.0, show_default=True)
 @click.option("--keep-alive-seconds", type=int, default=5, show_default=True)
-def worker(**flags: str | float | None) -> None:
+@click.option("--journal", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Append each change of its count to this file.")  # fmt: skip
+def worker(**flags: str | float | Path | None) -> None:
     """Run the reference worker of the scenario."""
     from app.worker.server import run  # noqa: PLC0415
     from app.worker.settings import WorkerSettings  # noqa: PLC0415

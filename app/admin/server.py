@@ -29,6 +29,17 @@ class AdminServer(uvicorn.Server):
             )
         )
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until `should_exit` is set, or until cancelled; nothing stays open."""
+        try:
+            await super().serve(sockets)
+        finally:
+            if self.started:  # what uvicorn does itself in its orderly end, and only then
+                for server in self.servers:
+                    server.close()
+                for connection in list(self.server_state.connections):
+                    connection.transport.abort()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave the signals alone."""

@@ -49,8 +49,10 @@ def search_for(*names: bytes) -> "re.Pattern[bytes]":
 def head_end(buffer: bytes, limit: int, searched: int = 0) -> int:
     """Return where the head at the buffer's start ends, or -1 if more bytes are needed.
 
-    `searched` is the buffer's length at the call before, if there was one for this head: a head
-    that comes byte by byte is then not searched from its start for every byte. Raises `ProtocolError` 431 beyond `limit` bytes, and 400 for a line that ends without CR, so
+    `searched` is the buffer's length at the call before, if there was one for this head: what
+    comes byte by byte is then not searched from its start for every byte.
+
+    Raises `ProtocolError` 431 beyond `limit` bytes, and 400 for a line that ends without CR, so
     that a client that ends lines so is told, rather than waited for.
     """
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
@@ -93,7 +95,8 @@ def take_coding(head: Head, value: bytes) -> None:
     if head.minor == 0:
         raise ProtocolError("Transfer-Encoding in an HTTP/1.0 message")
     if value.lower() != b"chunked":
-        known = value.lower().rpartition(b",")[2].strip(b"\t ") == b"chunked"
+        codings = options_of(value)
+        known = codings.count(b"chunked") == 1 and codings[-1] == b"chunked"
         raise ProtocolError(
             f"Transfer-Encoding: {_shown(value)} (only chunked is understood)",
             501 if known else 400,

@@ -24,7 +24,7 @@ from app.http1.fields import (
 )
 
 _LINE = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
-_REQUEST = re.compile(rb"(?:\r\n)?" + _LINE + FIELD_LINES + rb"\r\n")
+_REQUEST = re.compile(_LINE + FIELD_LINES + rb"\r\n")
 _REQUEST_LINE = re.compile(_LINE)
 _SPECIAL = search_for(
     *(b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
@@ -34,6 +34,12 @@ _SPECIAL = search_for(
 )
 _FORWARDED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
+)
+_METHODS_OF_OURS = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
+"""Methods that an intermediary has a part in."""
+
+_HOPS = re.compile(
+    rb"^(max-forwards:[\t ]*+)([0-9]{1,9})(?=[\t ]*+\r)", re.IGNORECASE | re.MULTILINE
 )
 _OTHER_VERSION = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?@:][^/?@]*)((?:[/?].*)?)", re.IGNORECASE)
@@ -100,10 +106,7 @@ class RequestHead:
 
 
 def parse_request(raw: bytes) -> RequestHead:
-    """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`.
-
-    One empty line before it is skipped, as RFC 9112, section 2.2, has it.
-    """
+    """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`."""
     match = _REQUEST.fullmatch(raw)
     if match is None:
         raise _malformed(raw)
@@ -164,10 +167,23 @@ def _check(head: RequestHead, hosts: int) -> None:
         raise ProtocolError("Host is there twice" if hosts else "Host is missing")
     if head.host is not None and _HOST.fullmatch(head.host) is None:
         raise ProtocolError("Host is no host")
-    if head.method == b"CONNECT":
-        raise ProtocolError("CONNECT is for forward proxies", 501)
+    if head.method in _METHODS_OF_OURS:
+        _take_method(head)
     if not head.target.startswith(b"/") and (head.target != b"*" or head.method != b"OPTIONS"):
         _take_absolute(head)
+
+
+def _take_method(head: RequestHead) -> None:
+    """Refuse CONNECT; count a hop of OPTIONS or TRACE, if the client counts (RFC 9110, 7.6.2)."""
+    if head.method == b"CONNECT":
+        raise ProtocolError("CONNECT is for forward proxies", 501)
+    hops = _HOPS.search(head.fields)
+    if hops is None:
+        return
+    left = int(hops[2]) - 1
+    if left < 0:
+        raise ProtocolError("Max-Forwards ends here, and the balancer answers for no worker", 501)
+    head.fields = _HOPS.sub(rb"\g<1>%d" % left, head.fields)
 
 
 def _take_absolute(head: RequestHead) -> None:
@@ -185,7 +201,6 @@ def _take_absolute(head: RequestHead) -> None:
 
 def _malformed(raw: bytes) -> ProtocolError:
     """Find words for a head that the grammar does not accept."""
-    raw = raw.removeprefix(b"\r\n")
     version = _OTHER_VERSION.match(raw)
     if version is not None and version[1] not in {b"1.0", b"1.1"}:
         return ProtocolError(f"HTTP/{version[1].decode()} is not spoken here", 505)

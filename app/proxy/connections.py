@@ -41,7 +41,7 @@ class Connections:
         self.pool = pool
         self.deadlines = deadlines
         self._idle: dict[Endpoint, list[Upstream]] = {}
-        self._open = 0
+        self._open: set[Upstream] = set()
         pool.observers.append(self)
 
     @property
@@ -52,7 +52,7 @@ class Connections:
     @property
     def open(self) -> int:
         """How many connections there are, in use or idle."""
-        return self._open
+        return len(self._open)
 
     def checkout(self, endpoint: Endpoint, now: float, max_idle: float) -> Upstream | None:
         """Take an idle connection that has been idle for `max_idle` seconds at the most."""
@@ -113,20 +113,24 @@ class Connections:
         self._drop(upstream)
         upstream.abort()
 
-    def opened(self) -> None:
+    def opened(self, upstream: Upstream) -> None:
         """Count a connection."""
-        self._open += 1
+        self._open.add(upstream)
 
     def lost(self, upstream: Upstream) -> None:
         """Take note of a connection's end; if it was idle and we did not end it, that is a sign."""
-        self._open -= 1
+        self._open.discard(upstream)
+        self.deadlines.forget(upstream)
         if self._drop(upstream):
             self.pool.observe(upstream.endpoint, Sign.IDLE_CLOSED, monotonic())
 
     def close(self) -> None:
-        """Close all idle connections."""
-        for endpoint in list(self._idle):
-            self._close_idle(endpoint)
+        """Close all connections, also those whose response is read though its client has gone."""
+        self._idle.clear()
+        for upstream in list(self._open):
+            if upstream.exchange is not None:
+                upstream.exchange.cancel()
+            upstream.abort()
 
     # --- as observer of the pool
 
@@ -143,12 +147,15 @@ class Connections:
     async def _connect(self, endpoint: Endpoint, exchange: "Exchange") -> None:
         loop = asyncio.get_running_loop()
         spec = endpoint.spec
+        upstream = Upstream(self, endpoint)
         try:
             async with asyncio.timeout(self.policy.timeouts.connect):
-                _, upstream = await loop.create_connection(
-                    lambda: Upstream(self, endpoint), spec.host, spec.port
-                )
+                await loop.create_connection(lambda: upstream, spec.host, spec.port)
+        except asyncio.CancelledError:
+            self._open.discard(upstream)  # it may have been opened: the loop closes it unsaid
+            raise
         except TimeoutError:
+            self._open.discard(upstream)
             exchange.connect_failed(Outcome.CONNECT_SILENT, "")
             return
         except OSError as error:

@@ -3,7 +3,8 @@
 A connection's deadline moves with every request, mostly further away. So it is enrolled only if
 it has no earlier entry; when the slot comes, the connection says whether its time is really over
 or when to look again. On a busy connection that costs one comparison a request. `app.runtime`
-calls `sweep` every `TICK` seconds; a deadline is kept to within two ticks.
+calls `sweep` every `TICK` seconds; a deadline is kept to within two ticks. A connection that ends
+is to be forgotten: deadlines are minutes away, and thousands of clients may come and go in that.
 """
 
 from math import inf
@@ -34,8 +35,15 @@ class Deadlines:
         """Look at `mortal` at `when` (monotonic seconds) at the latest."""
         if when >= mortal.armed:
             return
+        self.forget(mortal)
         mortal.armed = when
-        self._slots.setdefault(max(int(when / TICK) + 1, self._next), set()).add(mortal)
+        self._slots.setdefault(self._slot(when), set()).add(mortal)
+
+    def forget(self, mortal: Mortal) -> None:
+        """Look at `mortal` no more; harmless if it was not armed."""
+        if mortal.armed != inf:
+            self._slots.get(self._slot(mortal.armed), set()).discard(mortal)
+            mortal.armed = inf
 
     def sweep(self, now: float) -> None:
         """Look at all whose slot has come."""
@@ -47,8 +55,12 @@ class Deadlines:
         for tick in due:
             for mortal in self._slots.pop(tick, ()):
                 if mortal.armed > now:
-                    continue  # enrolled anew since, for later
+                    continue  # forgotten, or enrolled anew for later, in this very sweep
                 mortal.armed = inf
                 when = mortal.expire(now)
                 if when is not None:
                     self.arm(mortal, max(when, now + TICK))
+
+    def _slot(self, when: float) -> int:
+        """Return the tick in which `when` is looked at; it stays the same until that is swept."""
+        return max(int(when / TICK) + 1, self._next)

@@ -7,13 +7,14 @@ is not served to its end.
 
 import asyncio
 import socket
+import struct
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from app.http1.bodies import ChunkedDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
-from app.http1.fields import head_end
+from app.http1.fields import head_end, without
 from app.http1.requests import RequestHead, parse_request
 from app.proxy import responses
 from app.proxy.exchange import Exchange
@@ -29,6 +30,9 @@ WRITE_BUFFER = 256 * 1024
 
 _READ_AHEAD = 64 * 1024
 """Bytes of further requests that a client may send before the first is answered."""
+
+_RESET = struct.pack("ii", 1, 0)
+"""What SO_LINGER takes for: do not, and send a reset."""
 
 _LINGER = 2.0
 """Seconds that a client gets to read our last answer, after which it will send no more to us."""
@@ -99,22 +103,24 @@ class Downstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the current request, or begin the next."""
-        if self.exchange is None:
-            if self.tunnel is not None:
-                self.tunnel.from_client(data)
-            elif not self._lingering:
-                begun = bool(self._buffer)
-                self._read_requests(self._buffer + data if begun else data, begun=begun)
-        elif self._decoder is not None:
+        if self._lingering:
+            return
+        if self._decoder is not None:
             self._read_body(self._decoder, data)
-        else:
+        elif self.tunnel is not None:
+            self.tunnel.from_client(data)
+        elif self.exchange is not None or self.blocked:
             self._buffer += data
             if len(self._buffer) > _READ_AHEAD:
                 self.pause()
+        else:
+            begun = bool(self._buffer)
+            self._read_requests(self._buffer + data if begun else data, begun=begun)
 
     def eof_received(self) -> bool:
         """Take the client's FIN: it has gone."""
         self._gone()
+        self._shut()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - each end is an end
@@ -148,20 +154,21 @@ class Downstream(asyncio.Protocol):
         limit = self._limit()
         if limit is None:
             return None
-        if self.blocked and not self._lingering:
+        closing = self._lingering or self.transport.is_closing()
+        if self.blocked or closing:
             unsent = self.transport.get_write_buffer_size()
             if unsent < self._unsent:  # slow, but moving
                 self._unsent, self._since = unsent, now
         if now < self._since + limit:
             return self._since + limit
-        if self._lingering or self.blocked:
+        if self.blocked or closing:
             self.abort()
         elif self.exchange is not None:
             self.exchange.abandon(responses.BODY_TIMEOUT)
         elif self._buffer:
             self._refuse(responses.HEAD_TIMEOUT)
         else:
-            self.transport.close()
+            self._shut()
         return None
 
     # --- used by the exchange and the tunnel
@@ -181,6 +188,7 @@ class Downstream(asyncio.Protocol):
     def answer(self, problem: Problem, exchange: Exchange) -> None:
         """Answer in a worker's place, and close the connection if the request is not read."""
         keep = exchange.head.keep_alive and exchange.body.complete and not self._proxy.draining
+        keep = keep and exchange.head.minor == 1  # HTTP/1.0 would have to be told
         self._proxy.stats.answers[problem.status] += 1
         with_body = exchange.head.method != b"HEAD"
         self.write(
@@ -204,14 +212,17 @@ class Downstream(asyncio.Protocol):
             self.transport.resume_reading()
 
     def abort(self) -> None:
-        """Close at once; the client sees a reset, or an end that comes too early."""
+        """Close at once, with a reset, so that no part of a response can pass for the whole."""
         self._gone()
+        if not self._lingering or self.transport.get_write_buffer_size():
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def begin_tunnel(self, tunnel: "Tunnel", data: bytes) -> None:
         """Pass bytes from now on; `data` comes first."""
         self.exchange = None
         self.tunnel = tunnel
+        self.resume()
         self.transport.write(data)
         if self._buffer:
             early, self._buffer = self._buffer, b""
@@ -220,12 +231,13 @@ class Downstream(asyncio.Protocol):
     def end_tunnel(self) -> None:
         """Close the connection of a tunnel, after what was written to it."""
         self.tunnel = None
-        self.transport.close()
+        self._shut()
 
     def drain(self) -> None:
         """Close now if no request is under way; those under way end with `Connection: close`."""
-        if self.exchange is None and self.tunnel is None and not self._buffer:
-            self.transport.close()
+        busy = self.exchange is not None or self.tunnel is not None or self._lingering
+        if not busy and not self._buffer:
+            self._shut()
 
     # --- inside
 
@@ -239,9 +251,10 @@ class Downstream(asyncio.Protocol):
             while data and self.exchange is None and self.tunnel is None:
                 if self._lingering or self.blocked:
                     return
-                while data.startswith(b"\r\n"):  # allowed before a request line: RFC 9112, 2.2
-                    data = data[2:]
-                self._buffer = data
+                begin = 0
+                while data.startswith(b"\r\n", begin):  # allowed before a request: RFC 9112, 2.2
+                    begin += 2
+                self._buffer = data = data[begin:]
                 end = head_end(data, self._proxy.settings.max_header_bytes)
                 if end < 0:
                     if data and not begun:
@@ -303,12 +316,13 @@ class Downstream(asyncio.Protocol):
         if decoder.done and self._decoder is decoder:
             self._decoder = None
             self._buffer = rest
-            exchange.request_end(decoder.trailers if type(decoder) is ChunkedDecoder else b"")
+            trailers = decoder.trailers if type(decoder) is ChunkedDecoder else b""
+            exchange.request_end(without(trailers, exchange.head.named))
 
     def _next(self) -> None:
         """Go on with what was read ahead, or wait for the client's next request."""
-        if self.blocked or self._in_loop:
-            return  # `resume_writing` or the loop comes back here
+        if self.blocked or self._in_loop or self._lingering:
+            return  # `resume_writing` or the loop comes back here, or nothing does
         if self._proxy.draining and not self._buffer:
             self._close()
             return
@@ -327,10 +341,16 @@ class Downstream(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close after what was written; a client that is still sending gets time to read it."""
-        if self._decoder is None and not self._buffer:
-            self.transport.close()
+        if self._decoder is None and not self._buffer and not self._paused:
+            self._shut()
         else:
             self._linger()
+
+    def _shut(self) -> None:
+        """Close after what was written, or when the client has stopped taking it."""
+        self.transport.close()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._wait(self._proxy.settings.client_body_timeout)
 
     def _linger(self) -> None:
         """Say that we are through, and throw away what still comes.
@@ -345,6 +365,7 @@ class Downstream(asyncio.Protocol):
         self.resume()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self._unsent = self.transport.get_write_buffer_size()
         self._wait(_LINGER)
 
     def _gone(self) -> None:
@@ -352,6 +373,7 @@ class Downstream(asyncio.Protocol):
         exchange, self.exchange = self.exchange, None
         tunnel, self.tunnel = self.tunnel, None
         self._decoder = None
+        self._buffer = b""
         if exchange is not None:
             exchange.client_gone()
         if tunnel is not None:
@@ -360,6 +382,8 @@ class Downstream(asyncio.Protocol):
     def _limit(self) -> float | None:
         """Return how long the client may take for what is its turn now, or None."""
         settings = self._proxy.settings
+        if self.transport.is_closing():
+            return settings.client_body_timeout
         if self._lingering:
             return _LINGER
         if self.tunnel is not None:

@@ -137,15 +137,28 @@ class Exchange:
         if finish and self.body.complete and self._upstream is not None:
             self._upstream.resume()
         else:
-            self._cancel()
+            self.cancel()
 
     def abandon(self, problem: Problem) -> None:
         """Give the request up, since the rest of it cannot be read; the client is told why."""
-        self._cancel()
+        self.cancel()
         if self._framing is None:
             self._answer(problem)
         elif self.downstream is not None:
             self.downstream.abort()
+
+    def cancel(self) -> None:
+        """Free whatever is held: the place in the queue, the connect, the worker."""
+        if self._waiter is not None:
+            self._pool.cancel(self._waiter)
+            self._waiter = None
+        if self._call_off is not None:
+            self._call_off()
+            self._call_off = None
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+        self._release(Outcome.CLIENT_GONE)
 
     def client_blocked(self) -> None:
         """Read no more from the worker: the client takes nothing."""
@@ -263,6 +276,7 @@ class Exchange:
         if downstream is None or self._framing is not None:
             self._release(outcome, detail)
             if downstream is not None:
+                downstream.exchange = None  # it ends here, and not because its client has left
                 downstream.abort()  # the client must see that the response is not whole
         else:
             self._failed(outcome, detail)
@@ -306,7 +320,7 @@ class Exchange:
         upstream.begin(self, data + self.body.wire())
         if self.body.complete:
             upstream.request_sent(monotonic())
-        elif self._upstream is upstream:
+        elif self._upstream is upstream and not upstream.blocked:
             downstream.resume()
         if self._proxy.observer is not None:
             self._proxy.observer.sent(self)
@@ -329,19 +343,6 @@ class Exchange:
             self._proxy.connections.recycle(upstream, now)
         else:
             upstream.abort()
-
-    def _cancel(self) -> None:
-        """Free whatever is held: the place in the queue, the connect, the worker."""
-        if self._waiter is not None:
-            self._pool.cancel(self._waiter)
-            self._waiter = None
-        if self._call_off is not None:
-            self._call_off()
-            self._call_off = None
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abort()
-        self._release(Outcome.CLIENT_GONE)
 
     def _release(
         self, outcome: Outcome, detail: str = "", retry_after: float | None = None

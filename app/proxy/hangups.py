@@ -37,7 +37,8 @@ class Hangups:
                 self._epoll.unregister(sock.fileno())
 
     def close(self) -> None:
-        """Let go of the epoll instance."""
+        """Let go of the epoll instance; the connections end later, and need not be unwatched."""
+        self._callbacks.clear()
         if sys.platform == "linux":
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()

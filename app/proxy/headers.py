@@ -32,10 +32,13 @@ class Trail:
     __slots__ = ("_address", "_trusted")
 
     def __init__(self, address: str, trusted: "tuple[IPv4Network | IPv6Network, ...]") -> None:
-        """Start with the client's IP address, and the networks whose trail is believed."""
+        """Start with the client's IP address, and the networks whose trail is believed.
+
+        The address is empty if the client left before it could be asked for.
+        """
         self._address = address.encode()
         self._trusted = False
-        if trusted:
+        if trusted and address:
             ip = ip_address(address.partition("%")[0])
             mapped = getattr(ip, "ipv4_mapped", None) or ip
             self._trusted = any(mapped in network for network in trusted)

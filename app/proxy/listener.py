@@ -96,7 +96,7 @@ class Listener:
             sock.setblocking(False)
             task = self._loop.create_task(self._open(sock))
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(self._opened)
 
     async def _open(self, sock: socket.socket) -> None:
         try:
@@ -104,3 +104,8 @@ class Listener:
         except OSError as error:  # gone before it began
             log.debug("a client left at once: %s", error)
             sock.close()
+
+    def _opened(self, task: "asyncio.Task[object]") -> None:
+        """Count it no longer as opening; it is a client by now, or gone."""
+        self._opening.discard(task)
+        self._room()

@@ -74,6 +74,7 @@ class Proxy:
     def forget(self, downstream: Downstream) -> None:
         """Take note that a client's connection has ended."""
         self.downstreams.discard(downstream)
+        self.deadlines.forget(downstream)
         self.on_room()
 
     def drain(self) -> None:

@@ -50,15 +50,15 @@ class Tunnel:
 
     def client_lost(self) -> None:
         """End the worker's side, after what was written to it."""
+        self._upstream.close()
         self._end(Outcome.CLIENT_GONE)
 
     def worker_lost(self) -> None:
         """End the client's side, after what was written to it."""
+        self._upstream.abort()  # what it has not taken it never will
         self._end(Outcome.ANSWERED)
 
     def _end(self, outcome: Outcome) -> None:
-        self._upstream.tunnel = self._downstream.tunnel = None
-        self._upstream.transport.close()
         self._downstream.end_tunnel()
         if not self._lease.released:
             self._lease.release(outcome, monotonic())

@@ -14,7 +14,7 @@ from app.balancing.endpoint import Endpoint
 from app.balancing.lease import Outcome
 from app.http1.bodies import ChunkedDecoder, CloseDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
-from app.http1.fields import head_end
+from app.http1.fields import NO_NAMES, head_end, without
 from app.http1.responses import ResponseHead, parse_response
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ class Upstream(asyncio.Protocol):
         "_decoder",
         "_due",
         "_interim",
+        "_named",
         "_paused",
         "_reusable",
         "_since",
         "armed",
+        "blocked",
         "endpoint",
         "exchange",
         "idle_for",
@@ -62,12 +64,16 @@ class Upstream(asyncio.Protocol):
         self.idle_for = inf
         """How long it may be kept idle, in seconds, by the worker's own word."""
 
+        self.blocked = False
+        """Whether the worker takes less than we have for it."""
+
         self.armed = inf
         self._due = inf
         self._since = 0.0
         self._buffer = b""
         self._decoder: Decoder | None = None
         self._interim = 0
+        self._named = NO_NAMES
         self._paused = False
         self._reusable = True
 
@@ -77,7 +83,10 @@ class Upstream(asyncio.Protocol):
         """Take on an exchange and write the first bytes of its request."""
         self.exchange = exchange
         self._interim = 0
-        self._due = exchange.deadline
+        if exchange.body.complete:
+            self._due = exchange.deadline  # `request_sent` follows, and sets the clock
+        else:
+            self._await(inf)
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
@@ -118,6 +127,14 @@ class Upstream(asyncio.Protocol):
             self.transport.resume_reading()
         return reusable
 
+    def close(self) -> None:
+        """Close after what was written; a worker that does not take it is cut off in time."""
+        self.exchange = self.tunnel = None
+        self.idle_since = monotonic()
+        self.transport.close()
+        due = self.idle_since + self._connections.policy.timeouts.idle
+        self._connections.deadlines.arm(self, due)
+
     def abort(self) -> None:
         """Close at once, unsent bytes and all."""
         self.exchange = self.tunnel = None
@@ -128,7 +145,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)
-        self._connections.opened()
+        self._connections.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Read on in the response."""
@@ -149,8 +166,12 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Take the worker's FIN: the end of some bodies, and of the connection."""
         exchange, decoder = self.exchange, self._decoder
-        if exchange is not None and decoder is not None and decoder.eof():
+        if self.tunnel is not None:
+            self.tunnel.worker_lost()
+        elif exchange is not None and decoder is not None and decoder.eof():
             exchange.response_data(b"", done=True, trailers=b"")
+        elif exchange is not None:
+            self._lost(Outcome.DIED, "closed")  # now: what is unsent could keep it from closing
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -163,6 +184,7 @@ class Upstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Hold the client back: the worker reads slowly."""
+        self.blocked = True
         if self.exchange is not None:
             self._since = monotonic()
             self._await_more(self._since)
@@ -172,6 +194,7 @@ class Upstream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Let the client go on."""
+        self.blocked = False
         if self.exchange is not None:
             if self._decoder is None and self.exchange.body.complete:
                 self.request_sent(monotonic())
@@ -245,8 +268,8 @@ class Upstream(asyncio.Protocol):
             self._reusable = head.keep_alive and not rest
         else:
             self._await_more(monotonic())
-        trailers = decoder.trailers if type(decoder) is ChunkedDecoder else b""
-        exchange.response(head, payload, done=decoder.done, trailers=trailers)
+        self._named = head.named
+        exchange.response(head, payload, done=decoder.done, trailers=self._trailers(decoder))
 
     def _read_body(self, decoder: Decoder, data: bytes) -> None:
         exchange = self.exchange
@@ -257,8 +280,11 @@ class Upstream(asyncio.Protocol):
             self._reusable = False
         if not decoder.done:
             self._await_more(monotonic())
-        trailers = decoder.trailers if type(decoder) is ChunkedDecoder else b""
-        exchange.response_data(payload, done=decoder.done, trailers=trailers)
+        exchange.response_data(payload, done=decoder.done, trailers=self._trailers(decoder))
+
+    def _trailers(self, decoder: Decoder) -> bytes:
+        """Return the trailer fields to pass on, once the body is complete."""
+        return without(decoder.trailers, self._named) if type(decoder) is ChunkedDecoder else b""
 
     def _await_more(self, now: float) -> None:
         """Move the deadline: the worker has to read or write within `between_bytes`."""

@@ -7,16 +7,20 @@ without its ticker would look alive and decay.
 """
 
 import asyncio
+import errno
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 
 from app.admin.api import create_app
 from app.admin.server import AdminServer, open_socket
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.pool import Pool
+from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
-from app.config.settings import Settings
+from app.config.settings import Settings, flag
 from app.config.watching import watch_pool
 from app.config.workerpool import WorkerPool
 from app.discovery.static import StaticDiscovery
@@ -28,6 +32,10 @@ from app.runtime.events import EventLog
 from app.runtime.limits import most_connections, raise_open_files
 
 log = logging.getLogger(__name__)
+
+
+class CannotListenError(OSError):
+    """A port cannot be opened; the message says which, and why."""
 
 
 class Balancer:
@@ -83,19 +91,17 @@ class Balancer:
         self._stop.set()
 
     async def run(self) -> None:
-        """Serve until `stop`, then drain. Raises `OSError` if a port cannot be opened."""
+        """Serve until `stop`, then drain. Raises `CannotListenError`."""
         settings = self.settings
         limit = most_connections(raise_open_files(), settings.max_connections)
         listener = Listener(self.proxy, limit)
-        admin_socket = open_socket(settings.admin_listen.host, settings.admin_listen.port)
         try:
-            listener.listen(settings.listen.host, settings.listen.port)
-        except OSError:
-            admin_socket.close()
-            raise
-        self.ports = (listener.ports[0], admin_socket.getsockname()[1])
-        admin = AdminServer(create_app(self))
-        try:
+            with _naming("listen", settings.listen):
+                listener.listen(settings.listen.host, settings.listen.port)
+            with _naming("admin_listen", settings.admin_listen):
+                admin_socket = open_socket(settings.admin_listen.host, settings.admin_listen.port)
+            self.ports = (listener.ports[0], admin_socket.getsockname()[1])
+            admin = AdminServer(create_app(self))
             async with asyncio.TaskGroup() as group:
                 parts = [
                     group.create_task(self._prober.run()),
@@ -155,6 +161,19 @@ class Balancer:
         self.pool.apply_policy(worker_pool.policy(), monotonic())
         self._prober.reconfigure()
         self._discovery.replace(worker_pool.spec.endpoints or ())
+
+
+@contextmanager
+def _naming(setting: str, address: AddressPort) -> Iterator[None]:
+    """Turn an `OSError` into one that says where we wanted to listen."""
+    try:
+        yield
+    except OSError as error:
+        # Not its own words: these may repeat the address, in another notation.
+        number = error.errno or 0
+        reason = os.strerror(number) if number in errno.errorcode else str(error)
+        message = f"cannot listen on {address} ({flag(setting)}): {reason}"
+        raise CannotListenError(message) from error
 
 
 def _complain(error: ConfigError) -> None:

@@ -13,7 +13,7 @@ from app.config.errors import ConfigError, Problem
 from app.config.loading import load_pool
 from app.config.settings import Settings
 from app.config.workerpool import WorkerPool
-from app.runtime.balancer import Balancer
+from app.runtime.balancer import Balancer, CannotListenError
 
 EXIT_STOPPED, EXIT_FAILED, EXIT_MISUSED = 0, 1, 2
 """Drained after a signal; could not start, or cut short by a second signal; bad configuration."""
@@ -63,8 +63,8 @@ def serve(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(settings, worker_pool))
-        except OSError as error:
-            log.error("cannot open the ports: %s", error)  # noqa: TRY400 - the message is enough
+        except CannotListenError as error:
+            log.error("%s", error)  # noqa: TRY400 - the message is enough
             return EXIT_FAILED
 
 

@@ -20,7 +20,7 @@ from app.worker.disconnect import ClientDisconnectedError, run_while_connected
 from app.worker.problems import HANDLERS, documented
 from app.worker.schemas import ComputeRequest, Health, Occupation, Pong, StatusView, TaskView
 from app.worker.settings import WorkerSettings
-from app.worker.tasks import AtCapacityError, Task, TaskRegistry
+from app.worker.tasks import AtCapacityError, Note, Task, TaskRegistry, untold
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left before its answer; nobody is there to read it."""
@@ -50,8 +50,13 @@ async def _worker(request: Request) -> Worker:
 WorkerOf = Annotated[Worker, Depends(_worker)]
 
 
-def create_app(settings: WorkerSettings, draining: asyncio.Event | None = None) -> FastAPI:
-    """Return the worker's app, with no task yet; once `draining` is set, it is not ready."""
+def create_app(
+    settings: WorkerSettings, draining: asyncio.Event | None = None, note: Note = untold
+) -> FastAPI:
+    """Return the worker's app, with no task yet; once `draining` is set, it is not ready.
+
+    `note` is told of each change of the number of tasks that run.
+    """
     app = FastAPI(
         title="leastwise worker",
         summary="Runs long tasks, at most so many at once.",
@@ -61,7 +66,7 @@ def create_app(settings: WorkerSettings, draining: asyncio.Event | None = None) 
     )
     app.state.worker = Worker(
         settings,
-        TaskRegistry(max_in_flight=settings.max_in_flight, history=settings.history),
+        TaskRegistry(max_in_flight=settings.max_in_flight, history=settings.history, note=note),
         draining or asyncio.Event(),
     )
     app.include_router(router)

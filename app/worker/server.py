@@ -23,12 +23,15 @@ from contextlib import contextmanager
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from app.worker.api import create_app
+from app.worker.journal import Journal
 from app.worker.settings import WorkerSettings
+from app.worker.tasks import Note, untold
 
 EXIT_OK = 0
-EXIT_NOT_LISTENING = 1
+EXIT_NOT_STARTED = 1
 EXIT_SIGNALLED = 128
 """Plus the signal's number, as a shell tells it: a second signal cut tasks short."""
 
@@ -36,10 +39,15 @@ EXIT_SIGNALLED = 128
 def run(settings: WorkerSettings) -> int:
     """Serve until told to stop; return the process's exit code.
 
-    0 after a graceful end, 1 if the address cannot be listened on, 128 and the signal's number
-    if a second signal cut it short.
+    0 after a graceful end, 1 if the address cannot be listened on or the journal not written, 128
+    and the signal's number if a second signal cut it short.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    try:
+        journal = settings.journal and Journal(settings.journal)
+    except OSError as error:
+        sys.stderr.write(f"cannot write {settings.journal}: {error.strerror}; give another file\n")
+        return EXIT_NOT_STARTED
     try:
         listening = _bind(settings.host, settings.port)
     except OSError as error:
@@ -47,9 +55,9 @@ def run(settings: WorkerSettings) -> int:
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
             "give another host or port\n"
         )
-        return EXIT_NOT_LISTENING
+        return EXIT_NOT_STARTED
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, listening))
+        return runner.run(_serve(settings, listening, journal.note if journal else untold))
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -68,10 +76,10 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-async def _serve(settings: WorkerSettings, listening: socket.socket) -> int:
+async def _serve(settings: WorkerSettings, listening: socket.socket, note: Note) -> int:
     loop = asyncio.get_running_loop()
     draining = asyncio.Event()
-    server = _Server(_uvicorn_config(settings, draining))
+    server = _Server(_uvicorn_config(create_app(settings, draining, note), settings))
     exit_code = EXIT_OK
 
     def on_signal(number: int) -> None:
@@ -89,9 +97,9 @@ async def _serve(settings: WorkerSettings, listening: socket.socket) -> int:
     return exit_code
 
 
-def _uvicorn_config(settings: WorkerSettings, draining: asyncio.Event) -> uvicorn.Config:
+def _uvicorn_config(app: FastAPI, settings: WorkerSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(settings, draining),
+        app,
         # h11 comes with uvicorn, and is strict: what is installed beside it changes nothing here.
         http="h11",
         ws="none",

@@ -7,6 +7,7 @@ The CLI makes a `WorkerSettings` from its flags, `server.run` and `api.create_ap
 import math
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _HIGHEST_PORT = 65535
 
@@ -41,6 +42,9 @@ class WorkerSettings:
     keep_alive_seconds: int = 5
     """How long an idle connection is kept, as by uvicorn's own default. Clients that reuse
     connections should give them up earlier, or a request may meet the closing."""
+
+    journal: Path | None = None
+    """The file to append each change of the worker's count to; see `app.worker.journal`."""
 
     def __post_init__(self) -> None:
         if not self.host:

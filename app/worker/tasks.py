@@ -10,12 +10,14 @@ event loop. What always holds:
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID, uuid4
+
+from app.worker.journal import TaskEvent
 
 
 class AtCapacityError(Exception):
@@ -45,13 +47,21 @@ class Task:
     """What was computed; None unless DONE."""
 
 
+Note = Callable[[TaskEvent, int], None]
+"""Told of each change of the count, and of each refusal, with the count after it."""
+
+
+def untold(event: TaskEvent, in_flight: int) -> None:
+    """Tell nobody: there is no journal."""
+
+
 class TaskRegistry:
     """The tasks of one worker. `in_flight` and `peak` are tasks, the totals count from the start.
 
     `max_in_flight` None means no limit; `history` is the number of ended tasks that are kept.
     """
 
-    def __init__(self, *, max_in_flight: int | None, history: int) -> None:
+    def __init__(self, *, max_in_flight: int | None, history: int, note: Note = untold) -> None:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
         self.peak = 0
@@ -59,6 +69,7 @@ class TaskRegistry:
         self.completed = 0
         self.cancelled = 0
         self._history = history
+        self._note = note
         self._tasks: dict[UUID, Task] = {}  # in the order of their beginning
         self._ended: deque[UUID] = deque()  # in the order of their end: the first is forgotten next
 
@@ -71,6 +82,7 @@ class TaskRegistry:
         """
         task = self._begin(payload)
         try:
+            self._note(TaskEvent.BEGUN, self.in_flight)  # may fail: the slot is freed
             yield task
         except BaseException:
             self.cancelled += 1
@@ -90,6 +102,7 @@ class TaskRegistry:
     def _begin(self, payload: str) -> Task:
         if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
             self.refused += 1
+            self._note(TaskEvent.REFUSED, self.in_flight)
             raise AtCapacityError(f"{self.in_flight} of {self.max_in_flight} tasks are running")
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
@@ -103,3 +116,4 @@ class TaskRegistry:
         self._ended.append(task.uuid)
         if len(self._ended) > self._history:
             del self._tasks[self._ended.popleft()]
+        self._note(TaskEvent.ENDED, self.in_flight)

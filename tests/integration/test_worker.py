@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,30 @@ def test_it_announces_the_port_that_it_listens_on() -> None:
         assert line["pid"] == running.process.pid
         assert before < line["monotonic"] < time.monotonic()
         assert running.status()["pid"] == line["pid"]  # it answers on that port
+
+
+def test_its_count_outlives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with worker(task_seconds=3600, journal=str(path)) as running, running.connect() as connection:
+        compute(connection)
+        ask_until(lambda: path.stat().st_size > 0)
+        running.signal(signal.SIGKILL)
+        running.end()
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line).items() >= {"event": "begun", "in_flight": 1}.items()
+
+
+def test_a_journal_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    settings = json.dumps({"journal": str(tmp_path)})
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM, settings],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"cannot write {tmp_path}: Is a directory; give another file\n"
 
 
 def test_a_port_in_use_is_told() -> None:
