@@ -1,0 +1,175 @@
+"""Response heads: a worker is read as strictly as a client."""
+
+import pytest
+
+from app.http1.errors import ProtocolError
+from app.http1.responses import ResponseHead, parse_response
+
+
+def parse(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK") -> ResponseHead:
+    return parse_response(b"".join(field + b"\r\n" for field in (line, *fields)) + b"\r\n")
+
+
+def refused(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK") -> str:
+    with pytest.raises(ProtocolError) as caught:
+        parse(*fields, line=line)
+    return caught.value.detail
+
+
+GOOD_LINES = {
+    "usual": (b"HTTP/1.1 200 OK", 1, 200, b"OK"),
+    "interim": (b"HTTP/1.1 103 Early Hints", 1, 103, b"Early Hints"),
+    "1.0": (b"HTTP/1.0 404 Not Found", 0, 404, b"Not Found"),
+    "reason left out": (b"HTTP/1.1 204 ", 1, 204, b""),
+    "reason left out with its space": (b"HTTP/1.1 204", 1, 204, b""),
+    "reason beyond ASCII": (b"HTTP/1.1 500 \xe9\t!", 1, 500, b"\xe9\t!"),
+    "status of no class": (b"HTTP/1.1 999 ?", 1, 999, b"?"),
+}
+
+
+@pytest.mark.parametrize(("line", "minor", "status", "reason"), GOOD_LINES.values(), ids=GOOD_LINES)
+def test_status_line(line: bytes, minor: int, status: int, reason: bytes) -> None:
+    head = parse(b"A: b", line=line)
+    assert (head.minor, head.status, head.reason) == (minor, status, reason)
+    assert head.fields == b"A: b\r\n"
+    assert parse(line=line).fields == b""
+
+
+BAD_LINES = {
+    "nothing": b"",
+    "HTTP/0.9: a body at once": b"<html>",
+    "other protocol": b"ICY 200 OK",
+    "HTTP/2": b"HTTP/2 200",
+    "lower case": b"http/1.1 200 OK",
+    "other version": b"HTTP/1.2 200 OK",
+    "no status": b"HTTP/1.1 OK",
+    "short status": b"HTTP/1.1 20 OK",
+    "long status": b"HTTP/1.1 2000 OK",
+    "status below 100": b"HTTP/1.1 099 OK",
+    "signed status": b"HTTP/1.1 +20 OK",
+    "two spaces": b"HTTP/1.1  200 OK",
+    "tab": b"HTTP/1.1\t200 OK",
+    "reason run into the status": b"HTTP/1.1 200OK",
+    "space before": b" HTTP/1.1 200 OK",
+    "empty line before": b"\r\nHTTP/1.1 200 OK",
+    "CR in the reason": b"HTTP/1.1 200 O\rK",
+    "LF in the reason": b"HTTP/1.1 200 O\nSet-Cookie: a=b",
+    "NUL in the reason": b"HTTP/1.1 200 O\0K",
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES)
+def test_refused_status_line(line: bytes) -> None:
+    assert refused(line=line) == "the status line is malformed"
+
+
+BAD_FIELDS = {
+    "space before the colon": b"Content-Length : 5",
+    "no name": b": b",
+    "no colon": b"A",
+    "obs-fold": b" folded",
+    "CR in the value: response splitting": b"Location: /\r\rSet-Cookie: a=b",
+    "LF in the value: response splitting": b"Location: /\nSet-Cookie: a=b",
+    "NUL": b"A: \0",
+}
+
+
+@pytest.mark.parametrize("field", BAD_FIELDS.values(), ids=BAD_FIELDS)
+def test_malformed_field_is_refused_by_its_number(field: bytes) -> None:
+    assert refused(b"A: b", field, b"Z: z") == "header field 2 is malformed"
+
+
+FRAMED = {
+    "until the end": ([], None, False),
+    "length": ([b"content-LENGTH:05 "], 5, False),
+    "chunked": ([b"Transfer-Encoding: Chunked"], None, True),
+}
+
+
+@pytest.mark.parametrize(("fields", "length", "chunked"), FRAMED.values(), ids=FRAMED)
+def test_framing(fields: list[bytes], length: int | None, chunked: bool) -> None:
+    head = parse(b"A: b", *fields)
+    assert (head.content_length, head.chunked) == (length, chunked)
+    assert head.fields == b"A: b\r\n"
+
+
+CL, TE = b"Content-Length: ", b"Transfer-Encoding: "
+AMBIGUOUS = {
+    "both, length first": [CL + b"5", TE + b"chunked"],
+    "both, coding first": [TE + b"chunked", CL + b"5"],
+    "two lengths": [CL + b"5", CL + b"6"],
+    "the same length twice": [CL + b"5", CL + b"5"],
+    "list of lengths": [CL + b"5, 5"],
+    "length with a sign": [CL + b"+5"],
+    "no length": [CL],
+    "chunked twice": [TE + b"chunked", TE + b"chunked"],
+    "other coding": [TE + b"gzip, chunked"],
+    "identity": [TE + b"identity"],
+}
+
+
+@pytest.mark.parametrize("fields", AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_refused_framing(fields: list[bytes]) -> None:
+    assert refused(*fields)
+
+
+def test_chunked_in_http_1_0_is_refused() -> None:
+    assert "HTTP/1.0" in refused(TE + b"chunked", line=b"HTTP/1.0 200 OK")
+
+
+PERSISTENCE = {
+    "1.1": (b"HTTP/1.1 200 OK", [], True),
+    "1.1, close": (b"HTTP/1.1 200 OK", [b"Connection: Close"], False),
+    "1.0": (b"HTTP/1.0 200 OK", [], False),
+    "1.0, keep-alive": (b"HTTP/1.0 200 OK", [b"Connection: keep-alive"], True),
+}
+
+
+@pytest.mark.parametrize(("line", "fields", "kept"), PERSISTENCE.values(), ids=PERSISTENCE)
+def test_persistence(line: bytes, fields: list[bytes], kept: bool) -> None:
+    head = parse(*fields, line=line)
+    assert head.keep_alive is kept
+    assert head.fields == b""
+
+
+IDLE_TIMES = {
+    "seconds": (b"timeout=5", 5),
+    "among others": (b"max=100,\tTimeout=15", 15),
+    "none": (b"max=100", None),
+    "no number": (b"timeout=soon", None),
+    "another parameter": (b"read-timeout=5", None),
+    "no end": (b"timeout=" + b"9" * 5000, 999_999_999),
+}
+
+
+@pytest.mark.parametrize(("value", "seconds"), IDLE_TIMES.values(), ids=IDLE_TIMES)
+def test_idle_time_that_the_worker_names(value: bytes, seconds: int | None) -> None:
+    assert parse(b"Keep-Alive: " + value).keep_alive_timeout == seconds
+
+
+def test_hop_by_hop_fields_are_not_passed_on() -> None:
+    head = parse(
+        *(b"Server: s", b"Keep-Alive: timeout=5", b"Proxy-Connection: close", b"TE: x"),
+        *(b"Upgrade: h2c", b"Connection: keep-alive, X-Trace", b"x-trace: 1", b"Set-Cookie: a=b"),
+    )
+    assert head.fields == b"Server: s\r\nSet-Cookie: a=b\r\n"
+    assert head.named == {b"x-trace"}
+
+
+UPGRADES = {
+    "switched": ([b"Connection: Upgrade", b"Upgrade: WebSocket"], b"websocket"),
+    "several": ([b"Connection: Upgrade", b"Upgrade: a", b"Upgrade: websocket"], b"several"),
+    "only offered": ([b"Upgrade: websocket"], None),
+}
+
+
+@pytest.mark.parametrize(("fields", "upgrade"), UPGRADES.values(), ids=UPGRADES)
+def test_upgrade(fields: list[bytes], upgrade: bytes | None) -> None:
+    assert parse(*fields, line=b"HTTP/1.1 101 Switching Protocols").upgrade == upgrade
+
+
+def test_value_of_a_field() -> None:
+    head = parse(b"X-Retry-After: 1", b"RETRY-after:\t 2 ", b"Retry-After: 3", b"Empty: ")
+    assert head.value(b"retry-after") == b"2"
+    assert head.value(b"empty") == b""
+    assert head.value(b"date") is None
