@@ -3,7 +3,14 @@
 Two separate facts decide what an endpoint may get: membership (what discovery says of it) and
 health (what its traffic and its probes showed). `Phase` is derived from both and never stored, so
 that one fact cannot overwrite the other: a draining endpoint that was ejected is still ejected.
-Only `Pool` writes to an `Endpoint`; everybody may read.
+Only `Pool` writes to an `Endpoint`; everybody may read. From weak to strong:
+
+| word        | means                                                                            |
+|-------------|----------------------------------------------------------------------------------|
+| usable      | a member that serves and is not ejected                                          |
+| primary     | usable, and not terminating                                                      |
+| in rotation | primary; or usable, if the pool has no primary one                               |
+| withheld    | in rotation, but not to be chosen now: it said "full", or its request just died   |
 """
 
 from dataclasses import dataclass

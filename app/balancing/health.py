@@ -5,7 +5,7 @@ while idle, and from the probes. The table:
 
 | sign             | healthy, suspect                                  | ejected               |
 |------------------|---------------------------------------------------|-----------------------|
-| answered         | failures = 0                                      | -                     |
+| answered         | failures = 0                                      | failures = 0          |
 | connect refused  | ejected                                           | -                     |
 | connect silent   | failures + 1: suspect, withheld; ejected at limit | -                     |
 | died             | failures + 1: suspect, withheld; ejected at limit | -                     |
@@ -22,11 +22,14 @@ requests meanwhile. A request that died is strong evidence: the endpoint is with
 check is through, because a dying process still accepts what it will never read.
 
 Only a check brings an ejected endpoint back: a late answer to an old request says nothing about
-now. What the application answers (4xx, 5xx), refusals and clients that leave are no signs at all.
+now. Nor does the late end of a request that was sent before the endpoint came back (`Pool` leaves
+it out, by `recovered_at`). What the application answers (4xx, 5xx), refusals and clients that leave
+are no signs at all.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 from app.balancing.policy import HealthPolicy
 
@@ -65,7 +68,7 @@ class HealthRecord:
 
     state: Health = Health.HEALTHY
     withheld: bool = False
-    """Whether it gets nothing new until its check is through, though it is not ejected."""
+    """Whether it gets nothing new until its check is through: suspect on strong evidence."""
 
     failures: int = 0
     """Failures in a row, as seen by requests."""
@@ -80,6 +83,9 @@ class HealthRecord:
     since: float = 0.0
     """When it entered its state."""
 
+    recovered_at: float = -inf
+    """When it last came back from being ejected."""
+
     def observe(self, sign: Sign, policy: HealthPolicy, now: float, detail: str = "") -> bool:
         """Take in a sign; return whether the state changed. `detail` is said with the reason."""
         if sign is Sign.ANSWERED:  # on every request's way: first, and without a change of state
@@ -89,6 +95,7 @@ class HealthRecord:
             if sign is not Sign.CHECK_PASSED:
                 return False
             self.failures = self.probe_failures = 0
+            self.recovered_at = now
             return self._enter(Health.HEALTHY, sign, now, detail)
         if sign is Sign.CHECK_PASSED:
             return self._enter(Health.HEALTHY, sign, now, detail)

@@ -2,8 +2,10 @@
 
 A heap of integers, each an endpoint's count and ticket in one: `in_flight << 48 | ticket`. The
 ticket is renewed at each choice, so among equals the smallest was chosen longest ago; an endpoint
-that was never chosen has a random one below all others. An entry whose endpoint has moved on is
-left in the heap and skipped when it comes to the top. Pick and update are O(log n) in C.
+that was never chosen has a random one below all others. An entry whose ticket nobody holds any
+more is left in the heap and dropped when it comes to the top. While an endpoint holds a ticket its
+count only falls, so its valid entry lies above its outdated ones, and leaves them without a holder
+when it is chosen. Pick and update are O(log n) in C.
 
 It is a part of `Pool`, which owns the counts: a choice is counted here, at selection, so that a
 burst cannot pile up on one endpoint; every other change is made by `Pool` and told by `update`.
@@ -66,7 +68,7 @@ class Picker:
         while heap:
             key = heap[0]
             endpoint = holders.get(key & _MASK)
-            if endpoint is None or endpoint.in_flight != key >> _BITS:
+            if endpoint is None:
                 heappop(heap)
                 continue
             if cap is not None and endpoint.in_flight >= cap:

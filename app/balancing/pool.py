@@ -45,7 +45,10 @@ class PoolObserver(Protocol):
         """Say that `endpoint.phase` has become another; `before` is None when it joined."""
 
     def health_changed(self, endpoint: Endpoint, now: float) -> None:
-        """Say that `endpoint.health` has entered another state."""
+        """Say that `endpoint.health` has changed its state, or is withheld now.
+
+        Also of one that has left; not when an endpoint returns with a clean record.
+        """
 
 
 class DispatchObserver(Protocol):
@@ -118,7 +121,10 @@ class Pool:
         self._dispatch(now)
 
     def tick(self, now: float) -> None:
-        """End the pauses and the waits whose time is over. To be called every 50 ms or so."""
+        """End the pauses and the waits whose time is over. To be called every 50 ms or so.
+
+        Until then a pause goes on, and a waiter past its deadline may still be served.
+        """
         resumed = [e for e in self._paused if e.resume_at is not None and e.resume_at <= now]
         for endpoint in resumed:
             self._paused.discard(endpoint)
@@ -178,7 +184,7 @@ class Pool:
         if outcome is Outcome.ANSWERED:
             endpoint.health.failures = 0  # Sign.ANSWERED without the way there
         else:
-            self._account(endpoint, outcome, now, retry_after, detail)
+            self._account(lease, outcome, now, retry_after, detail)
         if not endpoint.member and endpoint.in_flight == 0:
             self.endpoints.pop(endpoint.spec.identity, None)
         if self.dispatch_observer is not None:
@@ -210,7 +216,7 @@ class Pool:
                 if endpoint is not None:
                     break
                 if not waiter.tried:
-                    return  # no slot for one who would take any: none for those behind
+                    return  # who excludes nobody saw every slot: there is none for those behind
             else:
                 return
             self._waiters.leave(waiter)
@@ -218,13 +224,14 @@ class Pool:
 
     def _account(
         self,
-        endpoint: Endpoint,
+        lease: Lease,
         outcome: Outcome,
         now: float,
         retry_after: float | None,
         detail: str,
     ) -> None:
         """Take in an end that was not an answer."""
+        endpoint = lease.endpoint
         if outcome in LET_DOWN:
             endpoint.failed += 1
         elif outcome in {Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT}:
@@ -237,7 +244,7 @@ class Pool:
             return  # the client's doing, or ours: says nothing of the worker
         endpoint.last_error = f"{outcome.value}: {detail}" if detail else outcome.value
         endpoint.last_error_at = now
-        if outcome in SIGNS:
+        if outcome in SIGNS and lease.granted_at >= endpoint.health.recovered_at:
             self._weigh(endpoint, SIGNS[outcome], now, detail)
 
     def _weigh(self, endpoint: Endpoint, sign: Sign, now: float, detail: str) -> None:
@@ -258,7 +265,7 @@ class Pool:
         before = endpoint.phase
         endpoint.member = False
         endpoint.resume_at = None
-        self._paused.discard(endpoint)
+        self._paused.discard(endpoint)  # one that returns begins anew
         if endpoint.in_flight == 0:
             del self.endpoints[endpoint.spec.identity]
         self._changed(endpoint, before, now)
@@ -273,7 +280,7 @@ class Pool:
         if bool(self._primaries) != were_primaries:  # the terminating ones step in, or back
             for other in self.endpoints.values():
                 self._place(other)
-        self._place(endpoint)
+        self._place(endpoint)  # also one that has just been taken off `endpoints`
         if endpoint.phase is not before:
             for observer in self.observers:
                 observer.phase_changed(endpoint, before, now)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class Claimant(Protocol):
-    """Who waits: told once, by exactly one of the two."""
+    """Who waits: told once, by exactly one of the two.
+
+    It is told in the middle of the pool's work and had better not call the pool from there: a
+    release is handled, but each one nests, and an acquire may overtake those who wait.
+    """
 
     def granted(self, lease: "Lease") -> None:
         """Take the slot; it is counted already."""

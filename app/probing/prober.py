@@ -130,8 +130,9 @@ class Prober:
                 self._pool.observe(endpoint, Sign.CHECK_FAILED, monotonic(), str(failed))
                 silences = silences + 1 if failed.silent else 0
             else:
-                self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
-                continue  # and out, unless something new has happened meanwhile
+                if health.since <= began:  # else something happened meanwhile: check that, too
+                    self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
+                continue
             pause = min(policy.recheck * 2**silences, policy.recheck_max)
             await asyncio.sleep(began + pause - monotonic())
 

@@ -40,6 +40,7 @@ class Worker:
     failures: int = 0
     probe_failures: int = 0
     paused_until: float | None = None
+    recovered_at: float = -inf
     leases: list[Lease] = field(default_factory=list)
     turn: int = 0
     """When it was last chosen; 0 is never."""
@@ -61,11 +62,12 @@ class Worker:
         }
         return next(phase for phase, holds in facts.items() if holds)
 
-    def shows(self, sign: Sign) -> None:
+    def shows(self, sign: Sign, now: float) -> None:
         """Go through the table of `app.balancing.health`."""
         if self.ejected:
             if sign is Sign.CHECK_PASSED:
-                self.recovers()
+                self.begins_anew()
+                self.recovered_at = now
             return
         if sign is Sign.CHECK_PASSED:
             self.suspect = self.withheld = False
@@ -80,7 +82,8 @@ class Worker:
         self.ejected |= sign in {Sign.CONNECT_REFUSED, Sign.CHECK_FAILED}
         self.ejected |= LIMIT in {self.failures, self.probe_failures}
 
-    def recovers(self) -> None:
+    def begins_anew(self) -> None:
+        self.recovered_at = -inf
         self.ejected = self.suspect = self.withheld = False
         self.failures = self.probe_failures = 0
 
@@ -233,7 +236,7 @@ class PoolMachine(RuleBasedStateMachine):
             if worker is None:
                 worker = self.workers[identity] = Worker()
             elif not worker.member:
-                worker.recovers()
+                worker.begins_anew()
             worker.member, worker.spec = True, replace(spec, identity=identity)
         self.pool.apply_snapshot([w.spec for w in self.workers.values() if w.member], self.now)
 
@@ -284,8 +287,10 @@ class PoolMachine(RuleBasedStateMachine):
         if outcome is Outcome.REFUSED:
             pause = REFUSAL_PAUSE if retry_after is None else min(retry_after, REFUSAL_PAUSE_MAX)
             worker.paused_until = max(self.now + pause, worker.paused_until or 0.0)
-        elif outcome.name in Sign.__members__:
-            worker.shows(Sign[outcome.name])
+        elif outcome is Outcome.ANSWERED or (
+            outcome.name in Sign.__members__ and lease.granted_at >= worker.recovered_at
+        ):
+            worker.shows(Sign[outcome.name], self.now)
         self.forget(worker)
         lease.release(outcome, self.now, retry_after=retry_after)
 
@@ -293,7 +298,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS, sign=SIGNS)
     def observe(self, number: int, sign: Sign) -> None:
         worker = list(self.workers.values())[number % len(self.workers)]
-        worker.shows(sign)
+        worker.shows(sign, self.now)
         self.pool.observe(worker.endpoint, sign, self.now)
 
     @rule(seconds=SECONDS, ticks=st.booleans())
@@ -341,7 +346,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(
-    max_examples=350,
+    max_examples=400,
     stateful_step_count=50,
     derandomize=True,  # the same examples in each run
     deadline=None,

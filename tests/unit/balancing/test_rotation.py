@@ -198,6 +198,17 @@ def test_an_ejected_endpoint_gets_nothing_until_a_check_passes() -> None:
     assert (client.got, endpoint.phase) == ("a", Phase.READY)
 
 
+def test_the_late_end_of_a_request_from_before_the_return_says_nothing() -> None:
+    pool = pool_of(spec("a"), cap=4)
+    endpoint = pool.endpoints["a"]
+    before = [take(pool) for _ in range(4)]
+    pool.observe(endpoint, Sign.CHECK_FAILED, 1.0)
+    pool.observe(endpoint, Sign.CHECK_PASSED, 2.0)
+    for lease in before:
+        lease.release(Outcome.TIMED_OUT, 20.0)
+    assert (endpoint.phase, endpoint.health.failures, endpoint.failed) == (Phase.READY, 0, 4)
+
+
 @pytest.mark.parametrize("terminating", [True, False])
 def test_draining_does_not_turn_into_un_ejected(terminating: bool) -> None:
     pool = pool_of(spec("a"))
