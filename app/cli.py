@@ -37,6 +37,10 @@ def cli() -> None:
 @click.option("--max-body-bytes", metavar="BYTES", type=int, help="Longest request body.")
 @click.option("--max-connections", metavar="N", type=int, help="Most clients at once.")
 @click.option("--trusted-networks", metavar="CIDR,...", help="Whose X-Forwarded-* are kept.")
+@click.option("--namespace", metavar="NAME", help="Where the pool's Service is.")
+@click.option("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API.")
+@click.option("--watch-timeout", metavar="SECONDS", help="Silence after which it is asked anew.")
+@click.option("--preferred-family", metavar="FAMILY", help="ipv4 or ipv6, of pods with both.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")
 def serve(**flags: str | int | None) -> None:
