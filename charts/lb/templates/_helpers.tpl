@@ -1,0 +1,181 @@
+{{/* Names */}}
+
+{{- define "lb.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* 50 characters at most, so that a suffix fits into the 63 of a Service's name. */}}
+{{- define "lb.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "lb.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "lb.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{- define "lb.image" -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end }}
+
+{{/* Labels; to be called with (list $ "component"). */}}
+
+{{- define "lb.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "lb.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "lb.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "lb.selectorLabels" . }}
+app.kubernetes.io/part-of: leastwise
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* What balancer and workers share in their pods' specs; called with (list $ $values "component"). */}}
+
+{{- define "lb.placement" -}}
+{{- $values := index . 1 -}}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ toYaml . | nindent 4 | trim }}
+    {{- if not .labelSelector }}
+    labelSelector:
+      matchLabels:
+        {{- include "lb.selectorLabels" (list (index $ 0) (index $ 2)) | nindent 8 }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Time */}}
+
+{{/* A duration (15s, 1m30s, or a number, which --set gives as text if it has a point) in seconds. */}}
+{{- define "lb.seconds" -}}
+{{- if and (kindIs "string" .) (not (regexMatch "^[0-9.]+$" .)) -}}
+{{- $pattern := "^(?:([0-9.]+)h)?(?:([0-9.]+)m)?(?:([0-9.]+)s)?(?:([0-9.]+)ms)?$" -}}
+{{- $parts := regexReplaceAll $pattern . "0${1} 0${2} 0${3} 0${4}" | splitList " " -}}
+{{- $hours := mulf (index $parts 0) 3600 -}}
+{{- $minutes := mulf (index $parts 1) 60 -}}
+{{- $milliseconds := divf (index $parts 3) 1000 -}}
+{{- addf $hours $minutes (index $parts 2) $milliseconds -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end }}
+
+{{/* What running requests get when a balancer stops, in whole seconds; a day is the process's limit. */}}
+{{- define "lb.drainTimeout" -}}
+{{- if not (kindIs "invalid" .Values.drain.timeout) -}}
+{{- include "lb.seconds" .Values.drain.timeout | float64 | ceil | int -}}
+{{- else if kindIs "invalid" .Values.pool.timeouts.request -}}
+{{- fail "pool.timeouts.request is null (no limit): give drain.timeout, the time that running requests get when a balancer pod stops" -}}
+{{- else -}}
+{{- $queue := include "lb.seconds" .Values.pool.queue.timeout -}}
+{{- $request := include "lb.seconds" .Values.pool.timeouts.request -}}
+{{- addf $queue $request | ceil | int | min 86400 -}}
+{{- end -}}
+{{- end }}
+
+{{/* Drain delay, drain timeout, and a margin of 10 s. */}}
+{{- define "lb.gracePeriod" -}}
+{{- addf (include "lb.seconds" .Values.drain.delay) (include "lb.drainTimeout" .) 10 | ceil | int -}}
+{{- end }}
+
+{{/* preStop, one task that came at its very end, and a margin of 10 s. */}}
+{{- define "lb.workerGracePeriod" -}}
+{{- addf .Values.worker.drainSeconds .Values.worker.taskSeconds 10 | ceil | int -}}
+{{- end }}
+
+{{/* The pool */}}
+
+{{/* "yes" if the pool is the chart's own workers. */}}
+{{- define "lb.ownWorkers" -}}
+{{- if and .Values.worker.enabled (has .Values.pool.serviceName (list "" .Values.worker.name)) -}}
+yes
+{{- end -}}
+{{- end }}
+
+{{- define "lb.poolService" -}}
+{{- if include "lb.ownWorkers" . -}}
+{{- .Values.worker.name -}}
+{{- else if .Values.pool.serviceName -}}
+{{- .Values.pool.serviceName -}}
+{{- else -}}
+{{- fail "worker.enabled is false and pool.serviceName is empty: name the headless Service of your workers" -}}
+{{- end -}}
+{{- end }}
+
+{{/* The spec as the balancer reads it. Nothing is left to its defaults that the chart decides. */}}
+{{- define "lb.poolSpec" -}}
+{{- $own := include "lb.ownWorkers" . -}}
+{{- $pool := omit (deepCopy .Values.pool) "serviceName" "servicePort" -}}
+{{- $port := ternary "http" .Values.pool.servicePort (eq $own "yes") -}}
+{{- $_ := set $pool "service" (dict "name" (include "lb.poolService" .) "port" $port) -}}
+{{- if kindIs "invalid" $pool.maxInFlight -}}
+{{- $_ := set $pool "maxInFlight" (ternary .Values.worker.maxInFlight nil (eq $own "yes")) -}}
+{{- end -}}
+{{- if kindIs "invalid" $pool.retry.nonIdempotent -}}
+{{- $_ := set $pool.retry "nonIdempotent" (eq $own "yes") -}}
+{{- end -}}
+{{- if kindIs "invalid" $pool.retry.refusedStatuses -}}
+{{- $_ := set $pool.retry "refusedStatuses" (ternary (list 503) list (eq $own "yes")) -}}
+{{- end -}}
+{{- /* Helm takes a key away that is set to null, and the balancer's default is a limit. */ -}}
+{{- range list "firstByte" "betweenBytes" "request" -}}
+{{- if not (hasKey $pool.timeouts .) -}}
+{{- $_ := set $pool.timeouts . nil -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $pool -}}
+{{- end }}
+
+{{/* Environment */}}
+
+{{/* host:port; called with (list $ port). */}}
+{{- define "lb.listen" -}}
+{{- $host := (index . 0).Values.listenHost -}}
+{{- printf (ternary "[%s]:%v" "%s:%v" (contains ":" $host)) $host (index . 1) -}}
+{{- end }}
+
+{{/* A value as a variable's text: numbers without an exponent, lists with commas, nothing for null. */}}
+{{- define "lb.text" -}}
+{{- if kindIs "invalid" . -}}
+{{- else if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if kindIs "string" . -}}
+{{- . -}}
+{{- else -}}
+{{- toJson . -}}
+{{- end -}}
+{{- end }}
