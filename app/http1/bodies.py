@@ -10,7 +10,7 @@ import re
 from typing import Protocol
 
 from app.http1.errors import ProtocolError
-from app.http1.fields import FIELD_LINES, NO_NAMES, without
+from app.http1.fields import FIELD_LINES, without
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILERS = re.compile(FIELD_LINES)
@@ -87,15 +87,17 @@ class CloseDecoder:
 
 
 class ChunkedDecoder:
-    """A chunked body. `trailers` holds the trailer fields that may be passed on, once done."""
+    """A chunked body.
 
-    __slots__ = ("_held", "_in_chunk", "_in_trailers", "_refused", "done", "trailers")
+    `trailers` holds the trailer fields that may be passed on, once done; but for those that the
+    head's `Connection` names, which the decoder does not know.
+    """
 
-    def __init__(self, named: frozenset[bytes] = NO_NAMES) -> None:
-        """Follow the body of a head whose `Connection` named fields: no trailers of these names."""
+    __slots__ = ("_held", "_in_chunk", "_in_trailers", "done", "trailers")
+
+    def __init__(self) -> None:
         self.done = False
         self.trailers = b""
-        self._refused = _NEVER_TRAILERS | named if named else _NEVER_TRAILERS
         self._held = b""
         """The beginning of a size line, or of the trailers, that has not come in full."""
 
@@ -167,7 +169,7 @@ class ChunkedDecoder:
             return b""
         if _TRAILERS.fullmatch(data, 0, end) is None:
             raise ProtocolError("a trailer field is malformed")
-        self.trailers = without(data[:end], self._refused)
+        self.trailers = without(data[:end], _NEVER_TRAILERS)
         self.done = True
         return data[end + 2 :]
 

@@ -12,6 +12,7 @@ ODD_FIELDS = [
     *(b"TE: trailers", b"Keep-Alive: timeout=5", b"X-Forwarded-For: b", b"X-Request-ID: 1"),
     *(b"Connection: x-a", b"Connection: TE, X-B", b"Expect: 100-continue", b"connection: close"),
     *(b"Forwarded: for=b", b"Idempotency-Key: k", b"Proxy-Connection: x", b"HTTP2-Settings: "),
+    b"Upgrade: h2c",
 ]
 FIELDS = st.lists(PLAIN | st.sampled_from(ODD_FIELDS), max_size=5)
 EXTENSIONS = st.sampled_from([b"", b"", b";a", b";a=b", b';a="b c"'])
@@ -60,6 +61,7 @@ BAD_LINES = [
     *(b"Content-Length: 3", b"Content-Length: +3", b"Transfer-Encoding: chunked", b"Host: b"),
     *(b"Transfer-Encoding: x", b" folded", b"Connection: content-length, host", b"A : b", b""),
     *(b"Connection: Upgrade", b"Upgrade: h2c", b"Transfer-Encoding\t: chunked", b": a"),
+    *(b"Content-Length: 3, 3", b"Transfer-Encoding: x, chunked", b"Connection: X-A, x-sum"),
     *(b"0", b"3", b"5;a=b", b"GET /other HTTP/1.1", b"HTTP/1.1 200 OK"),
     *ODD_FIELDS,
 ]

@@ -6,7 +6,7 @@ import h11
 import httptools
 
 from app.http1.bodies import ChunkedDecoder, CloseDecoder, Decoder, LengthDecoder
-from app.http1.fields import head_end
+from app.http1.fields import head_end, without
 from app.http1.requests import RequestHead, parse_request
 from app.http1.responses import ResponseHead, parse_response
 
@@ -71,7 +71,7 @@ def by_us(
     if start[0] in BODYLESS:
         decoder = LengthDecoder(0)
     elif head.chunked:
-        decoder = ChunkedDecoder(head.named)
+        decoder = ChunkedDecoder()
     elif head.content_length is not None or not response:
         decoder = LengthDecoder(head.content_length or 0)
     else:
@@ -80,7 +80,7 @@ def by_us(
     message.body, message.rest = decoder.feed(stream[end:])
     message.complete = decoder.eof() if response else decoder.done
     if isinstance(decoder, ChunkedDecoder):
-        message.trailers = pairs(decoder.trailers)
+        message.trailers = pairs(without(decoder.trailers, head.named))
     return head, message
 
 

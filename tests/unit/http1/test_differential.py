@@ -44,7 +44,10 @@ NOT_PASSED_ON = {
 }
 """By whether it is a response. Worked out here once more, not taken from what is tested."""
 
-NEVER_TRAILERS = FRAMING | HOP_BY_HOP | TRAIL | {b"host", b"cookie", b"forwarded", b"expect"}
+NEVER_TRAILERS = {
+    *(FRAMING | HOP_BY_HOP | TRAIL),
+    *(b"host", b"cookie", b"forwarded", b"expect", b"idempotency-key"),
+}
 
 
 def named_by(fields: Fields) -> set[bytes]:
@@ -75,7 +78,7 @@ def compare(message: Message, theirs: Message, *, response: bool) -> None:
 # --- well formed
 
 
-@settings(unhurried, max_examples=400)
+@settings(unhurried, max_examples=250)
 @given(REQUESTS)
 def test_requests_are_read_alike_by_all_three(stream: bytes) -> None:
     read = by_us(stream + NEXT)
@@ -95,7 +98,7 @@ def test_requests_are_read_alike_by_all_three(stream: bytes) -> None:
     assert [other.start[1] for other in parser.messages[1:]] == more
 
 
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=200)
 @given(RESPONSES)
 def test_responses_are_read_alike_by_all_three(stream: bytes) -> None:
     read = by_us(stream, response=True)
@@ -185,7 +188,7 @@ def check_sent_on(head: RequestHead | ResponseHead, message: Message) -> None:
         assert theirs.rest == again.rest
 
 
-@settings(unhurried, max_examples=1500)
+@settings(unhurried, max_examples=1000)
 @given(REQUESTS, HARMS)
 def test_a_damaged_request_is_refused_or_read_as_h11_does(
     stream: bytes, harms: list[tuple[str, int, bytes, bytes]]
@@ -193,7 +196,7 @@ def test_a_damaged_request_is_refused_or_read_as_h11_does(
     check(damaged(stream, harms) + NEXT, response=False)
 
 
-@settings(unhurried, max_examples=800)
+@settings(unhurried, max_examples=500)
 @given(RESPONSES, HARMS)
 def test_a_damaged_response_is_refused_or_read_as_h11_does(
     stream: bytes, harms: list[tuple[str, int, bytes, bytes]]
@@ -218,7 +221,7 @@ def complaint(raw: bytes, *, response: bool) -> ProtocolError | None:
     return None
 
 
-@settings(unhurried, max_examples=800)
+@settings(unhurried, max_examples=500)
 @given(GARBAGE, st.booleans())
 def test_garbage_raises_nothing_but_protocol_errors(raw: bytes, response: bool) -> None:
     for ending in (b"", b"\r\n", b"\r\n\r\n"):

@@ -1,0 +1,105 @@
+"""What the pods of the simulated cluster run: the chart's pods, with their times scaled down."""
+
+import os
+import random
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from tests.e2e.sim.pods import Pod, Template
+from tests.e2e.sim.slices import NODE
+from tests.e2e.sim.store import Object
+
+NAMESPACE = "leastwise"
+CAP = 4
+
+
+def worker(port: int, task_seconds: float) -> Template:
+    """Return the chart's worker: preStop is its delay, and its grace is a task's time and more."""
+
+    def arguments(pod: Pod) -> Sequence[str]:
+        return [
+            "-m", "app", "worker",
+            "--host", pod.address, "--port", str(port), "--name", pod.name,
+            "--task-seconds", str(task_seconds), "--max-in-flight", str(CAP),
+            "--drain-seconds", "0", "--journal", str(pod.journal),
+        ]  # fmt: skip
+
+    return Template(
+        role="worker",
+        arguments=arguments,
+        port=port,
+        probe_port=port,
+        probe_path="/readyz",
+        pre_stop=0.5,
+        grace=10.0 + task_seconds,
+        environment=_environment(),
+    )
+
+
+def balancer(port: int, folder: Path, spec: Object, environment: Mapping[str, str]) -> Template:
+    """Return the chart's balancer with that pool: its only delay is its own."""
+
+    def arguments(pod: Pod) -> Sequence[str]:
+        config = folder / f"{pod.name}.yaml"
+        config.write_text(yaml.safe_dump({"metadata": {"name": "sim"}, "spec": spec}))
+        return [
+            "-m", "app", "serve", "--config", str(config), "--drain-delay", "0.6",
+            "--listen", f"{pod.address}:{port}", "--admin-listen", f"{pod.address}:{port + 1}",
+        ]  # fmt: skip
+
+    return Template(
+        role="lb",
+        arguments=arguments,
+        port=port,
+        probe_port=port + 1,
+        probe_path="/readyz",
+        pre_stop=0.0,
+        grace=60.0,
+        environment=_environment() | dict(environment),
+    )
+
+
+def _environment() -> dict[str, str]:
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("LEASTWISE_", "KUBE"))}
+    return ours | {"PYTHONUNBUFFERED": "1"}
+
+
+def as_object(pod: Pod) -> Object:
+    """Return the pod as the API shows it."""
+    metadata: Object = {
+        "name": pod.name,
+        "namespace": NAMESPACE,
+        "uid": pod.uid,
+        "labels": {"app": pod.template.role},
+    }
+    if pod.terminating:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        metadata["deletionGracePeriodSeconds"] = round(pod.template.grace)
+    ready = "True" if pod.ready else "False"
+    containers = [{"name": pod.template.role, "ready": pod.ready, "restartCount": pod.restarts}]
+    status = {
+        "phase": "Running",
+        "podIP": pod.address,
+        "conditions": [{"type": "Ready", "status": ready}],
+        "containerStatuses": containers,
+    }
+    return {"metadata": metadata, "spec": {"nodeName": NODE}, "status": status}
+
+
+def unused_port() -> int:
+    """Return a port that nobody has on any address, nor the one after it.
+
+    Below the ports that kernels give to clients.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        try:
+            for number in (port, port + 1):
+                with socket.socket() as sock:
+                    sock.bind(("0.0.0.0", number))
+        except OSError:
+            continue
+        return port

@@ -1,0 +1,183 @@
+"""The API server of the simulated cluster, against what Kubernetes documents."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.sim.apiserver import ApiServer
+from tests.e2e.sim.faults import Faults
+from tests.e2e.sim.store import Store
+
+PODS = "/api/v1/namespaces/x/pods"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    server = ApiServer(Store(window=50), Faults(), on_delete_pod=lambda name, grace: None)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(api: ApiServer) -> AsyncIterator[httpx.AsyncClient]:
+    url = f"http://127.0.0.1:{api.port}"
+    async with httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as client:
+        yield client
+
+
+def pod(name: str, **labels: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "x", "labels": labels}}
+
+
+async def watch(
+    client: httpx.AsyncClient, count: int, version: int = 0, **more: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the first `count` events; fewer if the stream ends, or nothing comes for 1 s."""
+    events = []
+    params = {"watch": "true", "resourceVersion": str(version)} | more
+    try:
+        async with asyncio.timeout(1.5), client.stream("GET", PODS, params=params) as stream:
+            async for line in stream.aiter_lines():
+                event = json.loads(line)
+                events.append((event["type"], event["object"]))
+                if len(events) == count:
+                    break
+    except TimeoutError:
+        pass
+    return events
+
+
+async def test_a_list_has_a_version_and_a_selector(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    api.store.create("pods", pod("a", app="worker"))
+    api.store.create("pods", pod("b", app="lb"))
+    answer = (await client.get(PODS, params={"labelSelector": "app=lb"})).json()
+    assert answer["kind"] == "PodList"
+    assert answer["metadata"]["resourceVersion"] == str(api.store.version)
+    assert [item["metadata"]["name"] for item in answer["items"]] == ["b"]
+    assert (await client.get("/api/v1/namespaces/y/pods")).json()["items"] == []
+    assert len((await client.get("/api/v1/pods")).json()["items"]) == 2
+
+
+async def test_the_pages_of_a_list_are_of_one_version(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    for name in "abcde":
+        api.store.create("pods", pod(name))
+    version = api.store.version
+    names: list[str] = []
+    token = ""
+    while True:
+        params = {"limit": "2"} | ({"continue": token} if token else {})
+        page = (await client.get(PODS, params=params)).json()
+        assert page["metadata"]["resourceVersion"] == str(version)
+        names += [item["metadata"]["name"] for item in page["items"]]
+        token = page["metadata"].get("continue", "")
+        if not token:
+            break
+        if len(names) == 2:
+            api.store.delete("pods", "x", "e")
+    assert names == ["a", "b", "c", "d", "e"]
+    lost = await client.get(PODS, params={"limit": "2", "continue": "unknown"})
+    assert lost.status_code == 410
+
+
+async def test_a_watch_tells_what_happened_after_its_version(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    store = api.store
+    store.create("pods", pod("before"))
+    version = store.version
+    store.create("pods", pod("a"))
+    store.update("pods", pod("a", app="x"))
+    store.create("services", pod("other"))
+
+    async def later() -> None:
+        await asyncio.sleep(0.1)
+        store.delete("pods", "x", "a")
+
+    task = asyncio.create_task(later())
+    events = await watch(client, 3, version)
+    await task
+    assert [kind for kind, _ in events] == ["ADDED", "MODIFIED", "DELETED"]
+    versions = [int(obj["metadata"]["resourceVersion"]) for _, obj in events]
+    assert versions == sorted(versions)
+    assert versions[0] > version
+
+
+async def test_bookmarks_come_only_where_they_are_allowed(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    api.store.create("services", pod("other"))
+    version = api.store.version
+    assert await watch(client, 1, version) == []
+    [(kind, obj)] = await watch(client, 1, version, allowWatchBookmarks="true")
+    assert kind == "BOOKMARK"
+    assert obj["kind"] == "Pod"
+    assert obj["metadata"] == {"resourceVersion": str(version)}
+
+
+async def test_a_version_outside_the_window_is_gone(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    api.store.create("pods", pod("a"))
+    version = api.store.version
+    api.store.compact()
+    [(kind, obj)] = await watch(client, 5, version)
+    assert (kind, obj["code"], obj["reason"]) == ("ERROR", 410, "Expired")
+    version = api.store.version
+    for number in range(60):
+        api.store.create("pods", pod(f"n{number}"))
+    assert [kind for kind, _ in await watch(client, 5, version)] == ["ERROR"]
+
+
+async def test_the_faults(api: ApiServer, client: httpx.AsyncClient) -> None:
+    version = api.store.version
+    api.faults.set({"gone": "http"})
+    assert (await client.get(PODS, params={"watch": "1"})).status_code == 410
+    api.faults.set({"silent": True})
+    api.store.create("pods", pod("a"))
+    assert await watch(client, 1, version) == []
+    api.faults.set({"drop_deleted": True})
+    api.store.delete("pods", "x", "a")
+    api.store.create("pods", pod("b"))
+    assert [kind for kind, _ in await watch(client, 2, version)] == ["ADDED", "ADDED"]
+    api.faults.set({"watch_seconds": 0.2})
+    assert len(await watch(client, 9, version)) == 3
+    api.faults.set({"error_status": 429})
+    assert (await client.get(PODS)).status_code == 429
+
+
+async def test_unreachable_ends_the_watches_and_refuses(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    watching = asyncio.create_task(watch(client, 1, api.store.version))
+    await asyncio.sleep(0.2)
+    api.faults.set({"unreachable": True})
+    await api.obey()
+    with pytest.raises(httpx.TransportError):
+        await watching
+    with pytest.raises(httpx.ConnectError):
+        await client.get(PODS)
+    api.faults.set({})
+    await api.obey()
+    assert (await client.get(PODS)).is_success
+
+
+async def test_objects_can_be_written(api: ApiServer, client: httpx.AsyncClient) -> None:
+    made = (await client.post(PODS, json=pod("a"))).json()
+    assert (await client.post(PODS, json=pod("a"))).status_code == 409
+    made["metadata"]["labels"] = {"app": "x"}
+    stored = await client.put(f"{PODS}/a", json=made)
+    assert stored.is_success
+    assert (await client.put(f"{PODS}/a", json=made)).status_code == 409
+    await client.patch(f"{PODS}/a", json={"metadata": {"labels": {"app": None, "b": "c"}}})
+    assert (await client.get(f"{PODS}/a")).json()["metadata"]["labels"] == {"b": "c"}
+    assert (await client.get(f"{PODS}/b")).status_code == 404
+    assert (await client.get("/api/v1/namespaces/x/unheardof")).status_code == 404

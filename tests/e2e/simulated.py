@@ -1,0 +1,219 @@
+"""The simulated cluster, driven through its control port. See `tests.e2e.sim`."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.e2e import loadgen
+from tests.e2e.interface import POOL, WORKERS, PodView, Request, parse_load, until
+
+ROOT = Path(__file__).parents[2]
+TASK_SECONDS = 0.5
+
+
+@contextmanager
+def running_simulator(folder: Path) -> Iterator[dict[str, str]]:
+    """Run the simulator's process; yield what it announces."""
+    with (folder / "sim.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.sim", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=ROOT,
+            process_group=0,
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, (folder / "sim.log").read_text()
+        yield json.loads(line)
+    finally:
+        process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with suppress(ProcessLookupError):  # what it left behind, in its process group
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+class SimulatedLoad:
+    """The load generator as a process of this machine."""
+
+    def __init__(self, process: asyncio.subprocess.Process, output: Path) -> None:
+        self._process, self._output = process, output
+
+    async def requests(self) -> list[Request]:
+        return parse_load(self._output.read_text())[0]
+
+    async def stop(self) -> list[Request]:
+        if self._process.returncode is None:
+            self._process.terminate()
+        async with asyncio.timeout(130):
+            code = await self._process.wait()
+        assert code == 0, self._output.with_suffix(".errors").read_text()
+        return await self.requests()
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+class SimulatedCluster:
+    """`Cluster`, and the faults that only a simulated one can have."""
+
+    simulated = True
+    patience = 30.0
+
+    def __init__(self, folder: Path, client: httpx.AsyncClient) -> None:
+        self._folder, self._client = folder, client
+        self._loads = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, folder: Path) -> AsyncIterator["SimulatedCluster"]:
+        """Start one with nothing installed."""
+        with running_simulator(folder) as told:
+            async with httpx.AsyncClient(
+                base_url=told["control"], timeout=30, trust_env=False, verify=False
+            ) as client:
+                yield cls(folder, client)
+
+    async def install(
+        self,
+        *,
+        workers: int = WORKERS,
+        balancers: int = 1,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`helm install`."""
+        await self.operate(
+            "install",
+            pool=POOL,
+            workers=workers,
+            balancers=balancers,
+            task_seconds=TASK_SECONDS,
+            environment=dict(environment or {}),
+        )
+
+    async def operate(self, operation: str, **arguments: Any) -> Any:
+        """Do one of `tests.e2e.sim.cluster.OPERATIONS`."""
+        answer = await self._client.post(f"/{operation}", json=arguments)
+        assert answer.is_success, f"{operation}: {answer.text}"
+        return answer.json()
+
+    async def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = await self.operate("state")
+        return state
+
+    # --- what every cluster can
+
+    async def pods(self, role: str) -> dict[str, PodView]:
+        pods = (await self.state())["pods"]
+        shown = ("uid", "ready", "terminating", "restarts", "address")
+        return {
+            name: PodView(name, **{field: pod[field] for field in shown})
+            for name, pod in pods.items()
+            if pod["role"] == role
+        }
+
+    async def views(self) -> list[dict[str, Any]]:
+        views = []
+        for target in self.targets():
+            host, _, port = target.rpartition(":")
+            with suppress(httpx.TransportError):
+                answer = await self._client.get(f"http://{host}:{int(port) + 1}/workers")
+                views.append(answer.json() | {"balancer": target})
+        return views
+
+    async def settled(self) -> bool:
+        return all((await self.state())["settled"].values()) and bool(self.targets())
+
+    async def delete_worker(self, name: str, *, force: bool = False) -> None:
+        await self.operate("delete_pod", name=name, force=force)
+
+    async def kill_container(self, name: str) -> None:
+        assert await self.operate("kill", name=name), f"{name} does not run"
+
+    async def fail_readiness(self, name: str, *, fails: bool) -> None:
+        await self.operate("fail_probe", name=name, fails=fails)
+
+    async def scale_workers(self, replicas: int) -> None:
+        await self.operate("scale", name="worker", replicas=replicas)
+
+    async def restart(self, role: str) -> None:
+        await self.operate("restart", name=role)
+
+    async def upgrade(self, pool: Mapping[str, Any]) -> None:
+        await self.operate("upgrade", pool=dict(pool), environment={})
+        await until("the upgrade is rolled out", self.settled, limit=self.patience)
+
+    async def change_service(self, *, dual_stack: bool, publish_not_ready: bool) -> None:
+        await self.operate("service", dual_stack=dual_stack, publish_not_ready=publish_not_ready)
+
+    async def reset(self) -> None:
+        await self.operate("faults")
+        await self.operate("reset", workers=WORKERS)
+
+    @asynccontextmanager
+    async def load(self, clients: int = 12) -> AsyncIterator[SimulatedLoad]:
+        self._loads += 1
+        output = self._folder / f"load-{self._loads}.jsonl"
+        with output.open("wb") as out, output.with_suffix(".errors").open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                loadgen.__file__,
+                *("--targets", str(self._folder / "targets"), "--clients", str(clients)),
+                stdout=out,
+                stderr=errors,
+            )
+        load = SimulatedLoad(process, output)
+        try:
+            yield load
+        finally:
+            await load.kill()
+
+    async def worst_count(self) -> int:
+        return max((e["in_flight"] for e in self._journal()), default=0)
+
+    async def refusals(self) -> int:
+        return sum(event["event"] == "refused" for event in self._journal())
+
+    # --- what only this one can
+
+    def targets(self) -> list[str]:
+        """The balancers that new connections go to."""
+        file = self._folder / "targets"
+        return file.read_text().split() if file.exists() else []
+
+    @asynccontextmanager
+    async def faults(self, **faults: Any) -> AsyncIterator[None]:
+        """Let the API server have these faults (`tests.e2e.sim.faults`) meanwhile."""
+        await self.operate("faults", **faults)
+        try:
+            yield
+        finally:
+            await self.operate("faults")
+
+    def logs(self) -> str:
+        """The balancers' logs, for a test that failed."""
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text()}" for log in sorted(self._folder.glob("lb-*.log"))
+        )
+
+    def _journal(self) -> Iterator[dict[str, Any]]:
+        for journal in self._folder.glob("*.journal"):
+            for line in journal.read_text().splitlines():
+                yield json.loads(line)
