@@ -3,16 +3,18 @@
 It only reads. What it shows is taken from the pool at the moment of asking.
 """
 
+import asyncio
 from time import monotonic
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.pool import Pool
+from app.discovery.list_watch import Condition
 
 
 class View(Protocol):
@@ -21,6 +23,10 @@ class View(Protocol):
     @property
     def pool(self) -> Pool:
         """The pool."""
+
+    @property
+    def discovery(self) -> Condition | None:
+        """How the watch of the Kubernetes API is doing; None for listed endpoints."""
 
     def unready(self) -> list[str]:
         """Say why no new requests should come here; empty if they may."""
@@ -60,11 +66,25 @@ class Workers(BaseModel):
     workers: list[Worker]
 
 
+class Discovery(BaseModel):
+    """The watch of the Kubernetes API. It says nothing of readiness: what is known stays."""
+
+    name: str = Field(description="what is watched")
+    synced: bool = Field(description="whether the whole set of workers was known once")
+    watching: bool = Field(description="whether a watch stands now")
+    last_contact_seconds_ago: float | None = Field(description="since the server was last heard")
+    restarts: int = Field(description="how often it was begun anew because of a failure")
+    last_error: str = Field(description="the last failure; it stays when all is well again")
+
+
 class Readiness(BaseModel):
     """Whether new requests should come here."""
 
     status: Literal["ready", "not ready"]
     reasons: list[str]
+    discovery: Discovery | None = Field(
+        default=None, description="with ?verbose, unless the workers are listed"
+    )
 
 
 def create_app(view: View) -> FastAPI:
@@ -83,13 +103,21 @@ def create_app(view: View) -> FastAPI:
     @app.get(
         "/readyz",
         summary="Should new requests come here?",
+        response_model_exclude_none=True,
         responses={503: {"model": Readiness, "description": "not ready, and why"}},
     )
-    async def readyz(response: Response) -> Readiness:
+    async def readyz(
+        response: Response,
+        verbose: Annotated[str | None, Query(description="say how discovery is doing")] = None,
+    ) -> Readiness:
         reasons = view.unready()
         if reasons:
             response.status_code = 503
-        return Readiness(status="not ready" if reasons else "ready", reasons=reasons)
+        return Readiness(
+            status="not ready" if reasons else "ready",
+            reasons=reasons,
+            discovery=None if verbose is None else _discovery(view.discovery),
+        )
 
     @app.get("/ping", response_class=PlainTextResponse, summary="Answer pong")
     async def ping() -> str:
@@ -112,6 +140,22 @@ def create_app(view: View) -> FastAPI:
         )
 
     return app
+
+
+def _discovery(condition: Condition | None) -> Discovery | None:
+    if condition is None:
+        return None
+    heard = condition.last_contact
+    return Discovery(
+        name=condition.name,
+        synced=condition.synced,
+        watching=condition.watching,
+        last_contact_seconds_ago=(
+            None if heard is None else round(asyncio.get_running_loop().time() - heard, 3)
+        ),
+        restarts=condition.restarts,
+        last_error=condition.last_error,
+    )
 
 
 def _worker(endpoint: Endpoint, pool: Pool, now: float) -> Worker:

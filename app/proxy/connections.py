@@ -9,6 +9,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,17 @@ class Connections:
         return len(self._open)
 
     def checkout(self, endpoint: Endpoint, now: float, max_idle: float) -> Upstream | None:
-        """Take an idle connection that has been idle for `max_idle` seconds at the most."""
+        """Take an idle connection that has been idle for `max_idle` seconds at the most.
+
+        With a limit, it is also asked for news that the event loop has not told yet: a worker that
+        stops closes each connection right after its response, just when that is handed on.
+        """
         idle = self._idle.get(endpoint)
         while idle:
             if now - idle[-1].idle_since > max_idle:
                 return None  # those below have been idle for longer still
+            if max_idle < inf and idle[-1].has_news():
+                return None  # what news will be told soon enough; a new connection is safe
             upstream = idle.pop()
             spec = endpoint.spec
             moved = upstream.spec is not spec and (

@@ -97,7 +97,10 @@ class Downstream(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._socket = transport.get_extra_info("socket")
         peer = transport.get_extra_info("peername")
-        self.trail = Trail(peer[0] if peer else "", self._proxy.settings.trusted_networks)
+        address = peer[0] if peer else ""
+        if "." in address:
+            address = address.removeprefix("::ffff:")  # an IPv4 client of a dual-stack port
+        self.trail = Trail(address, self._proxy.settings.trusted_networks)
         self._proxy.downstreams.add(self)
         self._wait(self._proxy.settings.client_idle_timeout)
 

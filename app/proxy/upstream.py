@@ -6,6 +6,7 @@ is told to the exchange exactly once: with its last bytes, or by `Exchange.upstr
 """
 
 import asyncio
+import select
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -126,6 +127,12 @@ class Upstream(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
         return reusable
+
+    def has_news(self) -> bool:
+        """Tell whether something lies unread on the socket: bytes, a FIN or a reset."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close after what was written; a worker that does not take it is cut off in time."""

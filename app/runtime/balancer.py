@@ -10,7 +10,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
@@ -22,8 +22,11 @@ from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
 from app.config.settings import Settings, flag
 from app.config.watching import watch_pool
-from app.config.workerpool import WorkerPool
-from app.discovery.static import StaticDiscovery
+from app.config.workerpool import ServiceSpec, WorkerPool
+from app.discovery.following import Discovery
+from app.discovery.kubernetes import KubernetesDiscovery
+from app.discovery.list_watch import Condition, Limits
+from app.discovery.slices import Family
 from app.probing.prober import Prober
 from app.proxy.deadlines import TICK
 from app.proxy.listener import Listener
@@ -32,6 +35,8 @@ from app.runtime.events import EventLog
 from app.runtime.limits import most_connections, raise_open_files
 
 log = logging.getLogger(__name__)
+
+_FAMILIES: Mapping[str, Family] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 
 class CannotListenError(OSError):
@@ -42,7 +47,7 @@ class Balancer:
     """One pool behind one data port. To be made and run in a running event loop."""
 
     def __init__(self, settings: Settings, worker_pool: WorkerPool) -> None:
-        """Join the parts; `worker_pool` names its endpoints, not a service."""
+        """Join the parts."""
         self.settings = settings
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
         self.pool.observers.append(EventLog())
@@ -55,7 +60,7 @@ class Balancer:
 
         self._worker_pool = worker_pool
         self._prober = Prober(self.pool)
-        self._discovery = StaticDiscovery(worker_pool.spec.endpoints or (), self._discovered)
+        self._discovery = Discovery(worker_pool.spec, self._discovered, self._follow_service)
         self._synced = False
         self._stop = asyncio.Event()
 
@@ -67,10 +72,17 @@ class Balancer:
         if not self.listening.is_set():
             reasons.append("starting")
         if not self._synced:
-            reasons.append("the workers are not discovered yet")
+            trouble = self.discovery.last_error if self.discovery else ""
+            reason = "the workers are not discovered yet"
+            reasons.append(f"{reason}: {trouble}" if trouble else reason)
         if self._stop.is_set():
             reasons.append("stopping")
         return reasons
+
+    @property
+    def discovery(self) -> Condition | None:
+        """How the watch of the Kubernetes API is doing; None for listed endpoints."""
+        return self._discovery.condition
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
@@ -128,9 +140,9 @@ class Balancer:
         self.proxy.draining = True
         await asyncio.sleep(self.settings.drain_delay)
         listener.close()
-        self.proxy.drain()
         deadline = monotonic() + self.settings.drain_timeout
-        while self.proxy.busy and monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+        while self.proxy.busy and monotonic() < deadline:
+            self.proxy.drain()  # again and again: a client may have been accepted at the very end
             await asyncio.sleep(TICK)
         if self.proxy.busy:
             log.warning("stopping with %d requests under way", self.pool.in_flight)
@@ -150,6 +162,19 @@ class Balancer:
             in_force=self._worker_pool,
         )
 
+    def _follow_service(
+        self, service: ServiceSpec, apply: Callable[[Sequence[EndpointSpec]], None]
+    ) -> KubernetesDiscovery:
+        settings = self.settings
+        return KubernetesDiscovery(
+            service,
+            settings.namespace,
+            apply,
+            kubeconfig=settings.kubeconfig,
+            limits=Limits(silence=settings.watch_timeout),
+            prefer=_FAMILIES[settings.preferred_family],
+        )
+
     def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
         self._synced = True
         self.pool.apply_snapshot(endpoints, monotonic())
@@ -160,7 +185,7 @@ class Balancer:
         self.pool.name = worker_pool.name
         self.pool.apply_policy(worker_pool.policy(), monotonic())
         self._prober.reconfigure()
-        self._discovery.replace(worker_pool.spec.endpoints or ())
+        self._discovery.replace(worker_pool.spec)
 
 
 @contextmanager

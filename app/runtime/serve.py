@@ -9,7 +9,6 @@ from typing import Literal
 
 import uvloop
 
-from app.config.errors import ConfigError, Problem
 from app.config.loading import load_pool
 from app.config.settings import Settings
 from app.config.workerpool import WorkerPool
@@ -44,12 +43,9 @@ def set_up_log(level: str, style: Literal["text", "json"]) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in (
-        "httpcore",
-        "httpx",
-        "uvicorn",
-    ):  # a line for each probe, and what we say ourselves
+    for chatty in ("httpcore", "httpx", "uvicorn"):  # a line for each probe, and what we say
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("kubernetes_asyncio").setLevel(logging.CRITICAL)  # it raises what it logs
 
 
 def serve(settings: Settings) -> int:
@@ -59,21 +55,12 @@ def serve(settings: Settings) -> int:
     """
     set_up_log(settings.log_level, settings.log_format)
     worker_pool = load_pool(settings.config)
-    require_endpoints(worker_pool, str(settings.config))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(settings, worker_pool))
         except CannotListenError as error:
             log.error("%s", error)  # noqa: TRY400 - the message is enough
             return EXIT_FAILED
-
-
-def require_endpoints(worker_pool: WorkerPool, source: str) -> None:
-    """See that the pool can be served here. Raises `ConfigError`."""
-    if worker_pool.spec.endpoints is None:
-        raise ConfigError(
-            [Problem(source, "spec.service", "a Service", "spec.endpoints, outside Kubernetes")]
-        )
 
 
 async def _serve(settings: Settings, worker_pool: WorkerPool) -> int:
