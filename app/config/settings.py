@@ -53,6 +53,13 @@ Listen = Annotated[AddressPort, HostPort(lowest_port=0)]
 Delay = Annotated[float, Duration(0, 86_400, bare_text=True)]
 Timeout = Annotated[float, Duration(0.1, 86_400, bare_text=True)]
 PoolPath = Annotated[Path, Allowed("the path of the pool's YAML file")]
+Namespace = Annotated[
+    str,
+    Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+    Allowed("a namespace's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"),
+]
+KubeconfigPath = Annotated[Path, Allowed("the path of a kubeconfig file")]
+Family = Annotated[Literal["ipv4", "ipv6"], BeforeValidator(_lower)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), Allowed(_NETWORKS_ALLOWED)
 ]
@@ -110,6 +117,21 @@ class Settings(BaseSettings):
 
     trusted_networks: Networks = ()
     """Clients whose X-Forwarded-* headers are kept: those of other proxies."""
+
+    namespace: Namespace | None = None
+    """Where the pool's Service is; unset for the pod's namespace, or that of the kubeconfig's
+    context."""
+
+    kubeconfig: KubeconfigPath | None = None
+    """How to reach the Kubernetes API; unset for KUBECONFIG, then the pod's service account, then
+    ~/.kube/config."""
+
+    watch_timeout: Timeout = 75.0
+    """How long the Kubernetes API may be silent before it is asked anew: above the minute that
+    lies between its bookmarks."""
+
+    preferred_family: Family = "ipv4"
+    """Which address of a worker pod that has both is used."""
 
     log_level: LogLevel = "info"
     """The least that is logged."""

@@ -44,7 +44,8 @@ class StaticDiscovery:
     """Follows the endpoints of one pool.
 
     `apply` is called in the event loop's thread. `interval` is the pause between two lookups of a
-    name and `timeout` the longest wait for one, both in seconds.
+    name and `timeout` the longest wait for one, both in seconds. `leaving` are the endpoints of
+    another source that are in force: they go as those of `replace` do, but not for nothing.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class StaticDiscovery:
         interval: float = 5.0,
         timeout: float = 5.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        leaving: Sequence[EndpointSpec] = (),
     ) -> None:
         self._endpoints = tuple(endpoints)
         self._apply = apply
@@ -74,9 +76,11 @@ class StaticDiscovery:
 
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._applied: tuple[EndpointSpec, ...] = ()
-        self._leaving: tuple[EndpointSpec, ...] = ()
+        self._applied = tuple(leaving)
+        self._leaving = self._applied
         """What was there before `replace`."""
+
+        self._told = False
 
     async def run(self) -> None:
         """Follow the endpoints until cancelled. What is known without a lookup is told at once."""
@@ -162,8 +166,8 @@ class StaticDiscovery:
 
     def _tell(self) -> None:
         snapshot = self._snapshot()
-        if snapshot != self._applied:
-            self._applied = snapshot
+        if snapshot != self._applied and (snapshot or self._told):
+            self._applied, self._told = snapshot, True
             self._apply(snapshot)
 
     def _snapshot(self) -> tuple[EndpointSpec, ...]:
