@@ -117,8 +117,8 @@ class Downstream(asyncio.Protocol):
             if len(self._buffer) > _READ_AHEAD:
                 self.pause()
         else:
-            begun = bool(self._buffer)
-            self._read_requests(self._buffer + data if begun else data, begun=begun)
+            before = self._buffer
+            self._read_requests(before + data if before else data, searched=len(before))
 
     def eof_received(self) -> bool:
         """Take the client's FIN: it has gone."""
@@ -244,10 +244,10 @@ class Downstream(asyncio.Protocol):
 
     # --- inside
 
-    def _read_requests(self, data: bytes, *, begun: bool) -> None:
+    def _read_requests(self, data: bytes, *, searched: int) -> None:
         """Begin the requests that are in `data`, up to the first that has to be waited for.
 
-        `begun` says that the client had sent a part of the first head before: its time runs.
+        `searched` is how much of the first head had come before: if any, its time runs.
         """
         self._in_loop = True
         try:
@@ -258,15 +258,15 @@ class Downstream(asyncio.Protocol):
                 while data.startswith(b"\r\n", begin):  # allowed before a request: RFC 9112, 2.2
                     begin += 2
                 self._buffer = data = data[begin:]
-                end = head_end(data, self._proxy.settings.max_header_bytes)
+                end = head_end(data, self._proxy.settings.max_header_bytes, searched)
                 if end < 0:
-                    if data and not begun:
+                    if data and not searched:
                         self._wait(self._proxy.settings.client_header_timeout)
                     return
                 self._buffer = data[end:]
                 self._begin(parse_request(data[:end]))
                 data = self._buffer
-                begun = False
+                searched = 0
         except ProtocolError as error:
             self._buffer = b""
             self._refuse(responses.misunderstood(error))
@@ -334,7 +334,7 @@ class Downstream(asyncio.Protocol):
             self.resume()
         if self._buffer:
             data, self._buffer = self._buffer, b""
-            self._read_requests(data, begun=False)
+            self._read_requests(data, searched=0)
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
