@@ -26,6 +26,10 @@ VARIABLES = [
     "LEASTWISE_MAX_BODY_BYTES",
     "LEASTWISE_MAX_CONNECTIONS",
     "LEASTWISE_TRUSTED_NETWORKS",
+    "LEASTWISE_NAMESPACE",
+    "LEASTWISE_KUBECONFIG",
+    "LEASTWISE_WATCH_TIMEOUT",
+    "LEASTWISE_PREFERRED_FAMILY",
     "LEASTWISE_LOG_LEVEL",
     "LEASTWISE_LOG_FORMAT",
 ]
@@ -33,6 +37,7 @@ VARIABLES = [
 LISTEN = "host:port, with a port from 0 to 65535 and an IPv6 address in brackets"
 NETWORKS = "networks such as 10.0.0.0/8 or fd00::/8, with commas between, no host bits set"
 DELAY = "a duration from 0s to 24h, in seconds or such as 500ms, 15s or 1m30s"
+NAMESPACE = "a namespace's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"
 TIMEOUT = "a duration from 100ms to 24h, in seconds or such as 500ms, 15s or 1m30s"
 
 
@@ -65,6 +70,8 @@ def test_the_defaults() -> None:
     assert settings.max_body_bytes is None
     assert settings.max_connections is None
     assert settings.trusted_networks == ()
+    assert (settings.namespace, settings.kubeconfig) == (None, None)
+    assert (settings.watch_timeout, settings.preferred_family) == (75, "ipv4")
     assert (settings.log_level, settings.log_format) == ("info", "text")
 
 
@@ -87,6 +94,11 @@ def test_the_defaults() -> None:
             " 10.0.0.1, fd00::/8 ,",
             (ip_network("10.0.0.1/32"), ip_network("fd00::/8")),
         ),
+        ("NAMESPACE", "inference-7", "inference-7"),
+        ("NAMESPACE", "", None),
+        ("KUBECONFIG", "/etc/kube/config", Path("/etc/kube/config")),
+        ("WATCH_TIMEOUT", "2m", 120.0),
+        ("PREFERRED_FAMILY", "IPv6", "ipv6"),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("LOG_FORMAT", "json", "json"),
     ],
@@ -136,6 +148,11 @@ def test_settings_are_frozen() -> None:
         ("max_body_bytes", "-1", "a whole number from 0 up"),
         ("max_connections", "0", "a whole number from 1 up"),
         ("trusted_networks", "10.0.0.1/8", NETWORKS),
+        ("namespace", "Inference", NAMESPACE),
+        ("namespace", "a/b", NAMESPACE),
+        ("namespace", "a" * 64, NAMESPACE),
+        ("watch_timeout", "0", TIMEOUT),
+        ("preferred_family", "ipv5", "ipv4 or ipv6"),
         ("log_level", "loud", "debug, info, warning or error"),
         ("log_format", "xml", "text or json"),
     ],
