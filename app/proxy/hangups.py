@@ -37,9 +37,9 @@ class Hangups:
                 self._epoll.unregister(sock.fileno())
 
     def close(self) -> None:
-        """Let go of the epoll instance; the connections end later, and need not be unwatched."""
+        """Let go of the epoll instance, if it is there; what ends later need not be unwatched."""
         self._callbacks.clear()
-        if sys.platform == "linux":
+        if sys.platform == "linux" and not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
 

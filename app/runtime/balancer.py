@@ -126,10 +126,11 @@ class Balancer:
                 log.info("data on port %d, admin on port %d", *self.ports)
                 await self._stop.wait()
                 await self._drain(listener)
-                for part in parts:
-                    part.cancel()
                 admin.should_exit = True
                 await serving
+                self.proxy.close()  # before the prober, who is told of what ends by itself
+                for part in parts:
+                    part.cancel()
         finally:
             listener.close()
             self.proxy.close()

@@ -1,5 +1,6 @@
 """How `leastwise serve` ends: on signals, and where it cannot even begin."""
 
+import asyncio
 import signal
 from time import monotonic
 from typing import Any
@@ -187,6 +188,21 @@ async def test_a_worker_may_die_and_come_back_meanwhile(programs: Programs) -> N
         await programs.again(worker, task_seconds=0)
         check(await client.answer(), "a")
     assert await balancer.end() == 0
+
+
+async def test_workers_that_stop_with_it_are_no_trouble(programs: Programs) -> None:
+    """As when all is taken down together: idle connections end while it ends."""
+    workers = await programs.workers(3, task_seconds=0)
+    balancer = await programs.balancer(pool(*(worker.address for worker in workers)))
+    async with await Connection.open(balancer.port) as client:
+        for n in range(6):
+            check(await client.ask(compute(str(n))), str(n))
+    balancer.signal(signal.SIGTERM)
+    await until("the drain", lambda: "stopping" in balancer.stderr())
+    for worker in workers:  # all through the last moments, which are some 150 ms
+        await asyncio.sleep(0.04)
+        worker.signal(signal.SIGKILL)
+    assert await balancer.end() == 0  # and no exception in the log: the fixture looks
 
 
 @pytest.mark.parametrize("flag", ["listen", "admin_listen"])
