@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from tests.integration.proxy.harness import Scene, ScriptedWorker
+from tests.integration.proxy.harness import Scene
 from tests.integration.proxy.wire import Request, Wire, response
+from tests.integration.proxy.workers import ScriptedWorker
 
 KEY = "Idempotency-Key: 1"
 

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, ScriptedWorker, Stage, eventually
+from tests.integration.proxy.harness import Scene, Stage, eventually
 from tests.integration.proxy.wire import Truncated, Wire, chunked, request, response
+from tests.integration.proxy.workers import ScriptedWorker
 
 DEATHS = pytest.mark.parametrize("die", [Wire.close, Wire.reset])
 LEFTOVER = response(b"evil", "X-Evil: 1")

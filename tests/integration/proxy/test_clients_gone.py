@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, Stage, eventually, silent
+from tests.integration.proxy.harness import Scene, Stage, eventually
 from tests.integration.proxy.wire import Request, Wire, request, response
+from tests.integration.proxy.workers import silent
 
 LEAVE = pytest.mark.parametrize("leave", [Wire.close, Wire.finish, Wire.reset])
 """By a close, by a FIN alone, and by a reset: a client's FIN means that it has gone."""

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.proxy.harness import ScriptedWorker, Stage, eventually
+from tests.integration.proxy.harness import Stage, eventually
 from tests.integration.proxy.problems import check
 from tests.integration.proxy.wire import Wire, request, response
+from tests.integration.proxy.workers import ScriptedWorker
 
 
 async def healthy_after(client: Wire, worker: Wire | None, scene_worker: ScriptedWorker) -> None:

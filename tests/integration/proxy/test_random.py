@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.integration.proxy.harness import ScriptedWorker, Stage
+from tests.integration.proxy.harness import Stage
 from tests.integration.proxy.wire import (
     Request,
     Response,
@@ -16,6 +16,7 @@ from tests.integration.proxy.wire import (
     request,
     response,
 )
+from tests.integration.proxy.workers import ScriptedWorker
 
 BATCH = 12
 

@@ -29,6 +29,9 @@ class Api:
         self.answer: bytes | None = None
         """The body of each list, if it is not to be the true one."""
 
+        self.cut_status = 0
+        """The status of answers that break off within their body; 0 for none."""
+
         self.heads: dict[str, str] = {}
         self.watching = asyncio.Event()
         self._watches: set[asyncio.Queue[bytes | None]] = set()
@@ -73,6 +76,8 @@ class Api:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.tokens is not None and token not in self.tokens:
             return _status(401, "Unauthorized")
+        if self.cut_status:
+            return await _cut(request, self.cut_status)
         if self.refusal is not None:
             return _status(*self.refusal, headers=self.heads)
         if "watch" in request.query:
@@ -105,6 +110,15 @@ class Api:
             if not self._watches:
                 self.watching.clear()
         return stream
+
+
+async def _cut(request: web.Request, status: int) -> web.StreamResponse:
+    stream = web.StreamResponse(status=status, headers={"Content-Length": "1000"})
+    await stream.prepare(request)
+    await stream.write(b"{")
+    assert request.transport is not None
+    request.transport.abort()
+    return stream
 
 
 def _status(code: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

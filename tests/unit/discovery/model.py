@@ -18,7 +18,9 @@ BOOKMARK_SECONDS = 60.0
 class Watched:
     """How a watch goes: it ends in `end` after so many events."""
 
-    end: Literal["never", "order", "error", "gone", "silence", "strange", "bare", "nameless"]
+    end: Literal[
+        "never", "order", "error", "gone", "silence", "strange", "bare", "nameless", "ageless"
+    ]
     after: int = 0
 
 
@@ -164,6 +166,8 @@ async def _endings(end: str) -> AsyncIterator[Object]:
         yield {"type": "ADDED"}
     elif end == "nameless":
         yield {"type": "DELETED", "object": {"metadata": {"resourceVersion": "1"}}}
+    elif end == "ageless":
+        yield {"type": "DELETED", "object": {"metadata": {"name": "a"}}}
 
 
 def thing(name: str, version: str) -> Object:

@@ -220,6 +220,25 @@ async def test_a_server_that_is_busy(tmp_path: Path) -> None:
         assert caught.value.retry_after == 0
 
 
+@pytest.mark.parametrize("status", [200, 403])
+async def test_an_answer_that_breaks_off(tmp_path: Path, status: int) -> None:
+    async with asking(tmp_path) as (api, source):
+        api.cut_status = status
+        with pytest.raises(SourceError, match="cannot list them: ClientPayloadError"):
+            await source.list_page("")
+        api.cut_status = 0
+        await source.list_page("")
+
+
+async def test_something_that_is_no_api_server(tmp_path: Path) -> None:
+    async with asking(tmp_path) as (api, _):
+        file = kubeconfig(tmp_path / "other", f"{api.url}/proxy")
+        source = ApiSource(SLICES, partial(connect, file))
+        with pytest.raises(SourceError, match=r"cannot list them \(404: Not Found\); this server"):
+            await source.list_page("")
+        await source.close()
+
+
 async def test_nobody_there(tmp_path: Path) -> None:
     async with asking(tmp_path) as (api, _):
         file = kubeconfig(tmp_path / "other", "http://127.0.0.1:1")

@@ -121,7 +121,7 @@ def test_a_server_that_wants_to_be_left_alone_is() -> None:
     assert rig.server.asked[:2] == ["0.00 list", "5.00 list"]
 
 
-@pytest.mark.parametrize("end", ["gone", "error", "strange", "bare", "nameless"])
+@pytest.mark.parametrize("end", ["gone", "error", "strange", "bare", "nameless", "ageless"])
 def test_after_a_doubtful_end_there_is_a_list(end: str) -> None:
     doubtful = server("a", "b", watches=[Watched(end, 1)])  # type: ignore[arg-type]
 

@@ -34,7 +34,18 @@ PAUSES = st.one_of(
 ACTS = st.tuples(PAUSES, st.sampled_from(["put", "remove", "pass_by", "compact"]), NAMES)
 FAULTS = st.sampled_from(["", "", "", "error", "gone", "hang"])
 ENDS = st.sampled_from(
-    ["never", "order", "order", "error", "gone", "silence", "strange", "bare", "nameless"]
+    [
+        "never",
+        "order",
+        "order",
+        "error",
+        "gone",
+        "silence",
+        "strange",
+        "bare",
+        "nameless",
+        "ageless",
+    ]
 )
 PLAYS = st.builds(
     Play,
