@@ -61,7 +61,10 @@ class Prober:
         async with asyncio.TaskGroup() as self._group:
             for endpoint in self._pool.endpoints.values():
                 self._follow(endpoint)
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None  # what is seen from now on is not followed up
 
     def reconfigure(self) -> None:
         """Begin the probes anew: the pool's policy has changed."""

@@ -180,6 +180,14 @@ async def test_an_endpoint_that_left_is_asked_no_more() -> None:
         await asyncio.gather(*probes, return_exceptions=True)
 
 
+async def test_what_is_seen_after_its_end_is_not_followed_up() -> None:
+    worker = Worker(stay)
+    async with probing(worker, QUICK) as (pool, phases):
+        pass
+    doubt(pool, Sign.DIED)
+    assert phases.seen == [Phase.READY, Phase.SUSPECT]
+
+
 async def test_a_changed_policy_begins_and_ends_the_probes() -> None:
     worker = Worker(answer("200 OK"))
     await worker.start()
