@@ -20,7 +20,7 @@ from time import monotonic
 
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
-from app.balancing.policy import ProbePolicy
+from app.balancing.policy import HealthPolicy, ProbePolicy
 from app.balancing.pool import Pool
 from app.http1.errors import ProtocolError
 from app.http1.responses import parse_response
@@ -30,6 +30,8 @@ MAX_CHECKS = 64
 
 STAND = 0.05
 """Seconds that a check's connection has to stand where no HTTP probe is sent on it."""
+
+_MAX_DOUBLINGS = 32
 
 _PASSES_FROM, _PASSES_TO = 200, 399
 
@@ -58,7 +60,8 @@ class Prober:
 
     async def run(self) -> None:
         """Check and probe until cancelled."""
-        async with asyncio.TaskGroup() as self._group:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
             for endpoint in self._pool.endpoints.values():
                 self._follow(endpoint)
             try:
@@ -136,7 +139,7 @@ class Prober:
                 if health.since <= began:  # else something happened meanwhile: check that, too
                     self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
                 continue
-            pause = min(policy.recheck * 2**silences, policy.recheck_max)
+            pause = pause_after(silences, policy)
             await asyncio.sleep(began + pause - monotonic())
 
     async def _probe_forever(self, endpoint: Endpoint) -> None:
@@ -185,6 +188,12 @@ class Prober:
             raise CheckFailed(f"{probe.path} answered no HTTP", silent=False) from error
         if not _PASSES_FROM <= status <= _PASSES_TO:
             raise CheckFailed(f"{probe.path} answered {status}", silent=False)
+
+
+def pause_after(silences: int, policy: HealthPolicy) -> float:
+    """Return the seconds from one check to the next, after so many silent ones in a row."""
+    doublings = min(silences, _MAX_DOUBLINGS)  # a worker can be silent for days
+    return min(policy.recheck * 2.0**doublings, policy.recheck_max)
 
 
 async def _get(host: str, port: int, path: str) -> int:

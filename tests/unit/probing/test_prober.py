@@ -14,7 +14,7 @@ from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
 from app.balancing.health import Sign
 from app.balancing.policy import HealthPolicy, Policy, ProbePolicy
 from app.balancing.pool import Pool
-from app.probing.prober import Prober
+from app.probing.prober import Prober, pause_after
 
 QUICK = HealthPolicy(recheck=0.01, recheck_max=0.05)
 PROBE = ProbePolicy(path="/readyz", interval=0.02, timeout=0.2, failures=2)
@@ -178,6 +178,13 @@ async def test_an_endpoint_that_left_is_asked_no_more() -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         probes = [task for task in others if "_probe_forever" in repr(task.get_coro())]
         await asyncio.gather(*probes, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("silences", "pause"), [(0, 0.1), (1, 0.2), (3, 0.8), (4, 1.0), (5000, 1.0)]
+)
+def test_the_pause_grows_with_silence_up_to_its_limit(silences: int, pause: float) -> None:
+    assert pause_after(silences, HealthPolicy(recheck=0.1, recheck_max=1.0)) == pytest.approx(pause)
 
 
 async def test_what_is_seen_after_its_end_is_not_followed_up() -> None:
