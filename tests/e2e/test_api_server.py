@@ -118,11 +118,12 @@ async def _forgotten(sim: SimulatedCluster, name: str) -> None:
 
 
 async def test_a_thousand_endpoints_with_churn(sim: SimulatedCluster) -> None:
-    async with nothing_lost(sim):
+    async with nothing_lost(sim) as load:
         await sim.operate("crowd", join=1000)
         try:
             assert (await sim.state())["slices"] >= 10
             await rotation_is(sim, await sim.operate("expected"))
+            await served(sim, load)  # so that some requests have gone to the crowd
             for _ in range(10):
                 await sim.operate("crowd", terminate=50)
                 await sim.operate("crowd", leave=50, join=50)
