@@ -83,6 +83,9 @@ class HealthRecord:
     since: float = 0.0
     """When it entered its state."""
 
+    doubted_at: float = -inf
+    """When a sign last called for a check."""
+
     recovered_at: float = -inf
     """When it last came back from being ejected."""
 
@@ -105,6 +108,7 @@ class HealthRecord:
         if self._condemned(sign, policy):
             return self._enter(Health.EJECTED, sign, now, detail)
         if sign in _CHECKED:
+            self.doubted_at = now
             return self._enter(Health.SUSPECT, sign, now, detail, withheld=sign in _COUNTED)
         return False
 

@@ -15,6 +15,7 @@ what it saw by `Pool.observe`.
 """
 
 import asyncio
+from contextlib import nullcontext
 from random import uniform
 from time import monotonic
 
@@ -127,7 +128,9 @@ class Prober:
             policy = self._pool.policy.health
             began = monotonic()
             try:
-                async with self._room:
+                # Those in doubt do not wait for those that are out: they are withheld meanwhile.
+                out = health.state is Health.EJECTED
+                async with self._room if out else nullcontext():
                     if health.state is Health.EJECTED and policy.probe is not None:
                         await self._ask(endpoint, policy.probe)
                     else:
@@ -136,7 +139,7 @@ class Prober:
                 self._pool.observe(endpoint, Sign.CHECK_FAILED, monotonic(), str(failed))
                 silences = silences + 1 if failed.silent else 0
             else:
-                if health.since <= began:  # else something happened meanwhile: check that, too
+                if health.doubted_at <= began:  # else something happened meanwhile: check that, too
                     self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
                 continue
             pause = pause_after(silences, policy)
@@ -170,10 +173,12 @@ class Prober:
             raise CheckFailed("connection not accepted in time", silent=True) from None
         except OSError as error:
             raise CheckFailed(error.strerror or str(error), silent=False) from error
-        await asyncio.wait({end.lost}, timeout=STAND)
+        try:
+            await asyncio.wait({end.lost}, timeout=STAND)
+        finally:
+            transport.abort()
         if end.lost.done():
             raise CheckFailed("connection accepted and closed", silent=False)
-        transport.abort()
 
     async def _ask(self, endpoint: Endpoint, probe: ProbePolicy) -> None:
         """Send the HTTP probe, on a connection of its own. Raises `CheckFailed`."""

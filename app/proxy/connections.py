@@ -90,7 +90,7 @@ class Connections:
 
     def recycle(self, upstream: Upstream, now: float) -> None:
         """Keep a connection whose exchange is over for the next one."""
-        idle = self._idle.setdefault(upstream.endpoint, [])
+        idle = self._idle.get(upstream.endpoint, [])
         timeout = min(self.policy.timeouts.idle, upstream.idle_for)
         if (
             len(idle) >= MAX_IDLE
@@ -102,6 +102,7 @@ class Connections:
             return
         upstream.idle_since = now
         idle.append(upstream)
+        self._idle[upstream.endpoint] = idle  # only now: one that is gone must not be kept here
         due = now + timeout
         if due < upstream.armed:
             self.deadlines.arm(upstream, due)

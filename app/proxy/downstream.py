@@ -387,12 +387,13 @@ class Downstream(asyncio.Protocol):
         settings = self._proxy.settings
         if self.transport.is_closing():
             return settings.client_body_timeout
-        if self._lingering:
-            return _LINGER
-        if self.tunnel is not None:
-            return None
         if self.blocked:
             return settings.client_body_timeout
+        if self._lingering:
+            unsent = self.transport.get_write_buffer_size()
+            return settings.client_body_timeout if unsent else _LINGER
+        if self.tunnel is not None:
+            return None
         if self.exchange is None:
             return settings.client_header_timeout if self._buffer else settings.client_idle_timeout
         if self._decoder is not None and not self._paused:

@@ -178,7 +178,9 @@ class Exchange:
         self._lease = lease
         self.attempts += 1
         now = lease.granted_at
-        safe = may_repeat(self._pool.policy.retry, self.head.method, keyed=self.head.keyed)
+        safe = self.body.complete and may_repeat(
+            self._pool.policy.retry, self.head.method, keyed=self.head.keyed
+        )
         upstream = self._proxy.connections.checkout(lease.endpoint, now, inf if safe else FRESH)
         if upstream is None:
             self._call_off = self._proxy.connections.connect(lease.endpoint, self)
@@ -339,7 +341,9 @@ class Exchange:
 
     def _let_go(self, upstream: "Upstream", now: float) -> None:
         """Keep the worker's connection for others, if its state is clear."""
-        if upstream.detach() and self.body.complete:
+        # What the worker has not taken of this request would stand before the next one.
+        sent = self.body.complete and not upstream.transport.get_write_buffer_size()
+        if upstream.detach() and sent:
             self._proxy.connections.recycle(upstream, now)
         else:
             upstream.abort()

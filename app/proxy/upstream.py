@@ -41,7 +41,6 @@ class Upstream(asyncio.Protocol):
         "_named",
         "_paused",
         "_reusable",
-        "_since",
         "armed",
         "blocked",
         "endpoint",
@@ -70,7 +69,6 @@ class Upstream(asyncio.Protocol):
 
         self.armed = inf
         self._due = inf
-        self._since = 0.0
         self._buffer = b""
         self._decoder: Decoder | None = None
         self._interim = 0
@@ -96,24 +94,20 @@ class Upstream(asyncio.Protocol):
 
     def request_sent(self, now: float) -> None:
         """Begin to wait for the first byte: the request is written to its end."""
-        first_byte = self._connections.policy.timeouts.first_byte
-        if first_byte is not None and self._decoder is None:
-            self._await(now + first_byte)
-        else:
-            self._await(inf)
+        self._reckon(now)
 
     def pause(self) -> None:
         """Read no more until `resume`: the client is slow."""
         if not self._paused:
             self._paused = True
-            self._due = inf if self.exchange is None else self.exchange.deadline
+            self._reckon(monotonic())
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
         if self._paused:
             self._paused = False
-            self._await_more(monotonic())
+            self._reckon(monotonic())
             self.transport.resume_reading()
 
     def detach(self) -> bool:
@@ -193,8 +187,7 @@ class Upstream(asyncio.Protocol):
         """Hold the client back: the worker reads slowly."""
         self.blocked = True
         if self.exchange is not None:
-            self._since = monotonic()
-            self._await_more(self._since)
+            self._reckon(monotonic())
             self.exchange.upstream_blocked()
         elif self.tunnel is not None:
             self.tunnel.worker_blocked()
@@ -203,10 +196,7 @@ class Upstream(asyncio.Protocol):
         """Let the client go on."""
         self.blocked = False
         if self.exchange is not None:
-            if self._decoder is None and self.exchange.body.complete:
-                self.request_sent(monotonic())
-            else:
-                self._await_more(monotonic())
+            self._reckon(monotonic())
             self.exchange.upstream_unblocked()
         elif self.tunnel is not None:
             self.tunnel.worker_unblocked()
@@ -223,7 +213,7 @@ class Upstream(asyncio.Protocol):
             return None
         if now >= exchange.deadline:
             self._lost(Outcome.EXPIRED, "")
-        elif self._decoder is None and exchange.body.complete:
+        elif self._decoder is None and exchange.body.complete and not self.blocked:
             self._lost(Outcome.TIMED_OUT, "")
         else:
             self._lost(Outcome.STALLED, "")
@@ -274,7 +264,7 @@ class Upstream(asyncio.Protocol):
         if decoder.done:
             self._reusable = head.keep_alive and not rest
         else:
-            self._await_more(monotonic())
+            self._reckon(monotonic())
         self._named = head.named
         exchange.response(head, payload, done=decoder.done, trailers=self._trailers(decoder))
 
@@ -286,17 +276,25 @@ class Upstream(asyncio.Protocol):
         if rest:
             self._reusable = False
         if not decoder.done:
-            self._await_more(monotonic())
+            self._reckon(monotonic())
         exchange.response_data(payload, done=decoder.done, trailers=self._trailers(decoder))
 
     def _trailers(self, decoder: Decoder) -> bytes:
         """Return the trailer fields to pass on, once the body is complete."""
         return without(decoder.trailers, self._named) if type(decoder) is ChunkedDecoder else b""
 
-    def _await_more(self, now: float) -> None:
-        """Move the deadline: the worker has to read or write within `between_bytes`."""
-        between = self._connections.policy.timeouts.between_bytes
-        self._await(inf if between is None else now + between)
+    def _reckon(self, now: float) -> None:
+        """Set the deadline anew, by whose turn it is: the client may take its own time."""
+        timeouts, exchange = self._connections.policy.timeouts, self.exchange
+        if exchange is None:
+            return
+        limit = None
+        if not self._paused:
+            if self.blocked or self._decoder is not None:
+                limit = timeouts.between_bytes
+            elif exchange.body.complete:
+                limit = timeouts.first_byte
+        self._await(inf if limit is None else now + limit)
 
     def _await(self, due: float) -> None:
         """Set the deadline, the request's own at the latest."""
