@@ -388,7 +388,8 @@ class Exchange:
 
     def _again(self, outcome: Outcome, detail: str = "", retry_after: float | None = None) -> None:
         """Give the slot back and ask for another, before all who have not been sent yet."""
-        if self._lease is not None:
+        # One that refused is not avoided: it is withheld for its pause, and then as good as any.
+        if self._lease is not None and outcome is not Outcome.REFUSED:
             self._tried |= {self._lease.endpoint}
         self.ready_at = monotonic()
         self._proxy.stats.retries[outcome] += 1

@@ -43,8 +43,7 @@ def set_up_log(level: str, style: Literal["text", "json"]) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpcore", "httpx", "uvicorn"):  # a line for each probe, and what we say
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the rest of it we say ourselves
     logging.getLogger("kubernetes_asyncio").setLevel(logging.CRITICAL)  # it raises what it logs
 
 
