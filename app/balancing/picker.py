@@ -51,9 +51,13 @@ class Picker:
         del self._holders[endpoint.ticket]
 
     def update(self, endpoint: Endpoint) -> None:
-        """Follow a change of the endpoint's count that no choice made."""
-        heappush(self._heap, endpoint.in_flight << _BITS | endpoint.ticket)
-        if len(self._heap) > 64 + 4 * len(self._holders):
+        """Follow a fall of the endpoint's count; harmless if it is not to be chosen."""
+        ticket = endpoint.ticket
+        if self._holders.get(ticket) is not endpoint:
+            return
+        heap = self._heap
+        heappush(heap, endpoint.in_flight << _BITS | ticket)
+        if len(heap) > 64 + 4 * len(self._holders):
             self._heap = [e.in_flight << _BITS | e.ticket for e in self._holders.values()]
             heapify(self._heap)
 

@@ -17,6 +17,7 @@ stays in rotation but is withheld: not chosen until its pause or its check is ov
 """
 
 from collections.abc import Iterable
+from math import inf
 from random import Random
 from typing import Protocol
 
@@ -36,6 +37,7 @@ REFUSAL_PAUSE_MAX = 30.0
 """The longest Retry-After of a worker that is honoured, in seconds."""
 
 _NOBODY: frozenset[Endpoint] = frozenset()
+_ANSWERED = Outcome.ANSWERED
 
 
 class PoolObserver(Protocol):
@@ -144,26 +146,25 @@ class Pool:
         claimant: Claimant,
         now: float,
         *,
-        deadline: float | None = None,
+        deadline: float = inf,
+        waited: float = 0.0,
         tried: frozenset[Endpoint] = _NOBODY,
         retried: bool = False,
     ) -> Lease | Waiter:
         """Give the request a slot on the least-loaded endpoint, or a place in the queue.
 
-        With a `Waiter`, `claimant` is told later; the wait ends at `queue.timeout` or at
-        `deadline` (the request's own), whichever is earlier. `tried` endpoints are passed over
-        while others are in rotation. A `retried` request waits before the fresh ones. Raises
-        `QueueFull`.
+        With a `Waiter`, `claimant` is told later; the wait ends at `queue.timeout`, of which the
+        `waited` seconds of earlier waits are taken off, or at `deadline` (the request's own),
+        whichever is earlier. `tried` endpoints are passed over while others are in rotation. A
+        `retried` request waits before the fresh ones. Raises `QueueFull`.
         """
-        endpoint = self._choose(tried)
+        endpoint = self._choose(tried) if tried else self._picker.pick(self.policy.max_in_flight)
         if endpoint is not None:
             return self._grant(endpoint, now)
         queue = self.policy.queue
         if not retried and self._waiters.fresh >= queue.size:
             raise QueueFull
-        until = now + queue.timeout
-        if deadline is not None:
-            until = min(until, deadline)
+        until = min(now + max(0.0, queue.timeout - waited), deadline)
         waiter = Waiter(claimant, now, until, tried, retried=retried)
         self._waiters.join(waiter)
         return waiter
@@ -179,9 +180,8 @@ class Pool:
         endpoint = lease.endpoint
         endpoint.in_flight -= 1
         self.in_flight -= 1
-        if endpoint in self._picker:
-            self._picker.update(endpoint)
-        if outcome is Outcome.ANSWERED:
+        self._picker.update(endpoint)
+        if outcome is _ANSWERED:
             endpoint.health.failures = 0  # Sign.ANSWERED without the way there
         else:
             self._account(lease, outcome, now, retry_after, detail)
@@ -189,7 +189,7 @@ class Pool:
             self.endpoints.pop(endpoint.spec.identity, None)
         if self.dispatch_observer is not None:
             self.dispatch_observer.released(lease, outcome)
-        if self._waiters:
+        if self._waiters.standing:
             self._dispatch(now)
 
     # --- inside

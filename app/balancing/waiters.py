@@ -61,9 +61,11 @@ class Waiters:
         # Who left early stays in the heap until its deadline or the next compaction.
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._numbers = count()
+        self.standing = 0
+        """How many wait."""
 
     def __len__(self) -> int:
-        return len(self._retried) + len(self._fresh)
+        return self.standing
 
     def __contains__(self, waiter: Waiter) -> bool:
         return waiter in self._lane(waiter)
@@ -81,6 +83,7 @@ class Waiters:
     def join(self, waiter: Waiter) -> None:
         """Line up behind the others of the same lane."""
         self._lane(waiter)[waiter] = None
+        self.standing += 1
         heappush(self._deadlines, (waiter.deadline, next(self._numbers), waiter))
 
     def leave(self, waiter: Waiter) -> bool:
@@ -89,6 +92,7 @@ class Waiters:
         if waiter not in lane:
             return False
         del lane[waiter]
+        self.standing -= 1
         if len(self._deadlines) > 64 + 2 * len(self):
             self._deadlines = [entry for entry in self._deadlines if entry[2] in self]
             heapify(self._deadlines)

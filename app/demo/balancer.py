@@ -43,7 +43,7 @@ async def _serve(
         recorder = Recorder(balancer.pool, file, names)
         balancer.pool.observers.append(recorder)
         balancer.pool.dispatch_observer = recorder
-        balancer.proxy.observer = recorder
+        balancer.proxy.backend.observer = recorder
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, balancer.stop)
         async with asyncio.TaskGroup() as group:

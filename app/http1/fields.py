@@ -12,6 +12,9 @@ FIELD_LINE = re.compile(rb"(" + TOKEN + rb"++):[\t ]*+(" + VALUE + rb"*+)\r\n")
 _LONE_NEWLINE = re.compile(rb"\n(?<!\r\n)")
 _MAX_DIGITS = 18
 
+_KEEP = frozenset({b"keep-alive", b"Keep-Alive"})
+"""The one option that most peers send, as they spell it."""
+
 NO_NAMES: frozenset[bytes] = frozenset()
 _STANDING_OPTIONS = frozenset(
     {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"transfer-encoding", b""}
@@ -72,11 +75,27 @@ def without(fields: bytes, names: frozenset[bytes]) -> bytes:
     return b"".join([line for line in lines if line.partition(b":")[0].lower() not in names])
 
 
-def take_connection(head: Head, options: list[bytes]) -> None:
+def cut(block: bytes, lines: list[tuple[bytes, bytes]]) -> bytes:
+    """Return field lines without some of them, each given by its name and value as they came.
+
+    `block` begins with the CRLF of the line before, and so does what is returned.
+    """
+    for name, value in lines:
+        at = block.find(b"\n%b: %b\r" % (name, value)) + 1
+        if at:
+            block = block[:at] + block[at + len(name) + len(value) + 4 :]
+        else:  # not one space before the value, which is rare
+            block = without(block, frozenset({name.lower()}))
+    return block
+
+
+def take_connection(head: Head, value: bytes) -> None:
     """Obey the options of `Connection`: persistence, upgrade, and the fields that it names."""
-    if not options:
+    if value in _KEEP:
+        head.keep_alive = True
         head.upgrade = None
         return
+    options = options_of(value)
     if b"close" in options:
         head.keep_alive = False
     elif b"keep-alive" in options:

@@ -3,8 +3,9 @@
 One regular expression accepts the whole head or none of it, one more finds the few fields that
 matter to an intermediary; all other fields are kept as the bytes that came. `fields` of a parsed
 head is thus what goes on to the worker: hop-by-hop fields and those that `Connection` names are
-gone, and so are the fields that we always write ourselves: the body's framing, and the trail that
-the client left (`X-Forwarded-*`, `Forwarded`, `X-Request-ID`).
+gone, and so are the fields that we always write ourselves: `Transfer-Encoding`, and the trail that
+the client left (`X-Forwarded-*`, `Forwarded`, `X-Request-ID`). `Content-Length` stays where it
+stands, once there is only one and it is a plain number.
 """
 
 import re
@@ -14,8 +15,8 @@ from app.http1.fields import (
     FIELD_LINES,
     NO_NAMES,
     TOKEN,
+    cut,
     malformed_field,
-    options_of,
     search_for,
     take_coding,
     take_connection,
@@ -35,6 +36,7 @@ _SPECIAL = search_for(
 _FORWARDED = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
 )
+_NOTHING_CAME: dict[bytes, bytes] = {}
 _METHODS_OF_OURS = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 """Methods that an intermediary has a part in."""
 
@@ -62,11 +64,15 @@ class RequestHead:
         "minor",
         "named",
         "request_id",
+        "size",
         "target",
         "upgrade",
     )
 
-    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+    def __init__(self, method: bytes, target: bytes, minor: int, size: int) -> None:
+        self.size = size
+        """Bytes that it took on the wire, its empty line included."""
+
         self.method = method
         self.target = target
         """In origin form (`/path?query`), or `*`."""
@@ -96,7 +102,7 @@ class RequestHead:
         """Whether it carries an Idempotency-Key."""
 
         self.request_id: bytes | None = None
-        self.forwarded: dict[bytes, bytes] = {}
+        self.forwarded = _NOTHING_CAME
         """What came as x-forwarded-for, -proto, -host and forwarded, by lower-case name."""
 
     @property
@@ -107,37 +113,52 @@ class RequestHead:
 
 def parse_request(raw: bytes) -> RequestHead:
     """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`."""
-    match = _REQUEST.fullmatch(raw)
-    if match is None:
+    head = read_request(raw)
+    if head is None or head.size != len(raw):
         raise _malformed(raw)
-    head = RequestHead(match[1], match[2], 1 if match[3] == b"1" else 0)
-    keep_from = match.end(3) + 2
-    kept: list[bytes] = []
-    options: list[bytes] = []
+    return head
+
+
+def read_request(data: bytes) -> RequestHead | None:
+    """Take apart the head that `data` begins with; None if it is not whole, or malformed.
+
+    Raises `ProtocolError` for what is well formed and yet cannot be accepted.
+    """
+    match = _REQUEST.match(data)
+    if match is None:
+        return None
+    method, target, minor = match.groups()
+    begin, end = match.end(3), match.end()  # the CRLF of the request line; behind the empty line
+    head = RequestHead(method, target, 1 if minor == b"1" else 0, end)
+    connection = b""
+    dropped: list[tuple[bytes, bytes]] = []
     hosts = 0
-    for field in _SPECIAL.finditer(raw, keep_from - 1):
-        name, value = field.groups()
+    for field in _SPECIAL.findall(data, begin, end):
+        name, value = field
         name, value = name.lower(), value.rstrip(b"\t ")
         if name == b"host":
             hosts += 1
             head.host = value
-            continue  # passed on where it stands
-        if name == b"idempotency-key":
-            head.keyed = True
-            continue
-        kept.append(raw[keep_from : field.start() + 1])
-        keep_from = field.end() + 1
-        if name == b"content-length":
+        elif name == b"content-length":
             take_length(head, value)
-        elif name == b"connection":
-            options += options_of(value)
+        elif name == b"idempotency-key":
+            head.keyed = True
         else:
-            _take_field(head, name, value)
-    kept.append(raw[keep_from:-2])
-    head.fields = b"".join(kept)
-    take_connection(head, options)
-    if head.keyed and b"idempotency-key" in head.named:
-        head.keyed = False  # it is not passed on, so the worker cannot know a repetition by it
+            dropped.append(field)
+            if name == b"connection":
+                connection = connection + b"," + value if connection else value
+            else:
+                _take_field(head, name, value)
+    if dropped:
+        head.fields = cut(data[begin : end - 2], dropped)[2:]
+    else:
+        head.fields = data[begin + 2 : end - 2]
+    if connection:
+        take_connection(head, connection)
+        if head.keyed and b"idempotency-key" in head.named:
+            head.keyed = False  # not passed on, so the worker cannot know a repetition by it
+    else:
+        head.upgrade = None
     _check(head, hosts)
     return head
 
@@ -150,7 +171,8 @@ def _take_field(head: RequestHead, name: bytes, value: bytes) -> None:
         head.request_id = value
     elif name in _FORWARDED:
         before = head.forwarded.get(name)
-        head.forwarded[name] = value if before is None else before + b", " + value
+        came = value if before is None else before + b", " + value
+        head.forwarded = head.forwarded | {name: came}
     elif name == b"upgrade":
         head.upgrade = value.lower() if head.upgrade is None else b"several"
     elif name == b"expect":

@@ -1,7 +1,7 @@
 """Response heads: taken apart, checked, and made fit to be passed on.
 
-Made as `app.http1.requests` is: `fields` is what goes on to the client, without the framing and
-the hop-by-hop fields.
+Made as `app.http1.requests` is: `fields` is what goes on to the client, without
+`Transfer-Encoding` and the hop-by-hop fields.
 """
 
 import re
@@ -12,12 +12,13 @@ from app.http1.fields import (
     FIELD_LINES,
     NO_NAMES,
     VALUE,
+    cut,
     malformed_field,
-    options_of,
     search_for,
     take_coding,
     take_connection,
     take_length,
+    without,
 )
 
 _LINE = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n"
@@ -27,6 +28,10 @@ _SPECIAL = search_for(
     *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
     *(b"proxy-connection", b"te"),
 )
+_FINAL = 200
+_NO_LENGTH = 204
+"""The status that, like all 1xx, may not state a length: RFC 9110, section 8.6."""
+
 _TIMEOUT = re.compile(rb"(?:^|[,\t ])timeout=([0-9]{1,9})", re.IGNORECASE)
 
 
@@ -39,16 +44,22 @@ class ResponseHead:
         "fields",
         "keep_alive",
         "keep_alive_timeout",
+        "line",
         "minor",
         "named",
-        "reason",
+        "size",
         "status",
         "upgrade",
     )
 
-    def __init__(self, status: int, reason: bytes, minor: int) -> None:
+    def __init__(self, status: int, line: bytes, minor: int, size: int) -> None:
+        self.size = size
+        """Bytes that it took on the wire, its empty line included."""
+
         self.status = status
-        self.reason = reason
+        self.line = line
+        """The status line to pass on, with its CRLF."""
+
         self.minor = minor
         self.fields = b""
         self.content_length: int | None = None
@@ -72,33 +83,57 @@ class ResponseHead:
 
 def parse_response(raw: bytes) -> ResponseHead:
     """Take a response's head apart; `raw` ends with the empty line. Raises `ProtocolError`."""
-    match = _RESPONSE.fullmatch(raw)
-    if match is None:
+    head = read_response(raw)
+    if head is None or head.size != len(raw):
         good = _STATUS_LINE.match(raw) is not None
         raise malformed_field(raw) if good else ProtocolError("the status line is malformed")
-    head = ResponseHead(int(match[2]), match[3] or b"", 1 if match[1] == b"1" else 0)
-    keep_from = raw.index(b"\n") + 1
-    kept: list[bytes] = []
-    options: list[bytes] = []
-    for field in _SPECIAL.finditer(raw, keep_from - 1):
-        name, value = field.groups()
+    return head
+
+
+def read_response(data: bytes) -> ResponseHead | None:
+    """Take apart the head that `data` begins with; None if it is not whole, or malformed.
+
+    Raises `ProtocolError` for what is well formed and yet cannot be accepted.
+    """
+    match = _RESPONSE.match(data)
+    if match is None:
+        return None
+    minor, code, reason = match.groups()
+    begin, end = data.index(b"\r"), match.end()  # the CRLF of the status line; the end of all
+    status = int(code)
+    if minor == b"1" and reason is not None:
+        head = ResponseHead(status, data[: begin + 2], 1, end)
+    else:
+        line = b"HTTP/1.1 %b %b\r\n" % (code, reason or b"")
+        head = ResponseHead(status, line, 1 if minor == b"1" else 0, end)
+    connection = b""
+    dropped: list[tuple[bytes, bytes]] = []
+    for field in _SPECIAL.findall(data, begin, end):
+        name, value = field
         name, value = name.lower(), value.rstrip(b"\t ")
-        kept.append(raw[keep_from : field.start() + 1])
-        keep_from = field.end() + 1
         if name == b"content-length":
             take_length(head, value)
+            continue
+        dropped.append(field)
+        if name == b"connection":
+            connection = connection + b"," + value if connection else value
         elif name == b"transfer-encoding":
             take_coding(head, value)
-        elif name == b"connection":
-            options += options_of(value)
         elif name == b"upgrade":
             head.upgrade = value.lower() if head.upgrade is None else b"several"
         elif name == b"keep-alive":
             timeout = _TIMEOUT.search(value)
             head.keep_alive_timeout = int(timeout[1]) if timeout else None
-    kept.append(raw[keep_from:-2])
-    head.fields = b"".join(kept)
-    take_connection(head, options)
+    if dropped:
+        head.fields = cut(data[begin : end - 2], dropped)[2:]
+    else:
+        head.fields = data[begin + 2 : end - 2]
+    if connection:
+        take_connection(head, connection)
+    else:
+        head.upgrade = None
     if head.chunked and head.content_length is not None:
         raise ProtocolError("both Content-Length and Transfer-Encoding")
+    if head.content_length is not None and (status < _FINAL or status == _NO_LENGTH):
+        head.fields = without(head.fields, frozenset({b"content-length"}))
     return head

@@ -90,20 +90,21 @@ class Connections:
 
     def recycle(self, upstream: Upstream, now: float) -> None:
         """Keep a connection whose exchange is over for the next one."""
-        idle = self._idle.get(upstream.endpoint, [])
-        timeout = min(self.policy.timeouts.idle, upstream.idle_for)
-        if (
-            len(idle) >= MAX_IDLE
-            or timeout <= 0
-            or upstream.transport.is_closing()
-            or upstream.endpoint.phase in _OUT_OF_ROTATION
-        ):
+        endpoint = upstream.endpoint
+        keep = self.pool.policy.timeouts.idle
+        keep = min(keep, upstream.idle_for)
+        if keep <= 0 or endpoint not in self.pool.rotation or upstream.transport.is_closing():
+            upstream.abort()
+            return
+        idle = self._idle.get(endpoint)
+        if idle is None:
+            idle = self._idle[endpoint] = []
+        elif len(idle) >= MAX_IDLE:
             upstream.abort()
             return
         upstream.idle_since = now
         idle.append(upstream)
-        self._idle[upstream.endpoint] = idle  # only now: one that is gone must not be kept here
-        due = now + timeout
+        due = now + keep
         if due < upstream.armed:
             self.deadlines.arm(upstream, due)
 

@@ -3,9 +3,22 @@
 A client may send its next request early (pipelining); it waits in a bounded buffer until the one
 before is answered. A client's FIN means that it has gone, as in nginx: a half-closed connection
 is not served to its end.
+
+What the connection is doing, and which attributes say so:
+
+    resting      waits for a request, with nothing in the way: `_resting`
+    reading      a head that came in part: `_buffer`, and no `exchange`
+    serving      `exchange`; while the request's body is still coming, `_decoder` too
+    tunnelling   `tunnel`
+    lingering    has had its last answer, and gets time to read it: `_lingering`
+    closing      the transport is
+
+Beside these, `blocked` says that the client takes less than we have for it, and `_paused` that we
+read nothing from it.
 """
 
 import asyncio
+import select
 import socket
 import struct
 from math import inf
@@ -15,10 +28,11 @@ from typing import TYPE_CHECKING, cast
 from app.http1.bodies import ChunkedDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
 from app.http1.fields import head_end, without
-from app.http1.requests import RequestHead, parse_request
+from app.http1.requests import RequestHead, parse_request, read_request
 from app.proxy import responses
 from app.proxy.exchange import Exchange
 from app.proxy.headers import Trail, new_request_id
+from app.proxy.replay import Replay
 from app.proxy.responses import Problem
 
 if TYPE_CHECKING:
@@ -48,6 +62,7 @@ class Downstream(asyncio.Protocol):
         "_lingering",
         "_paused",
         "_proxy",
+        "_resting",
         "_since",
         "_size",
         "_socket",
@@ -81,6 +96,7 @@ class Downstream(asyncio.Protocol):
         """Follows the request's body until it is complete."""
 
         self._size = 0
+        self._resting = False
         self._paused = False
         self._lingering = False
         self._in_loop = False
@@ -102,13 +118,16 @@ class Downstream(asyncio.Protocol):
             address = address.removeprefix("::ffff:")  # an IPv4 client of a dual-stack port
         self.trail = Trail(address, self._proxy.settings.trusted_networks)
         self._proxy.downstreams.add(self)
-        self._wait(self._proxy.settings.client_idle_timeout)
+        self._rest(monotonic())
 
     def data_received(self, data: bytes) -> None:
         """Read on in the current request, or begin the next."""
-        if self._lingering:
+        if self._resting:
+            self._resting = False
+            self._read_request(data)
+        elif self._lingering:
             return
-        if self._decoder is not None:
+        elif self._decoder is not None:
             self._read_body(self._decoder, data)
         elif self.tunnel is not None:
             self.tunnel.from_client(data)
@@ -176,17 +195,15 @@ class Downstream(asyncio.Protocol):
 
     # --- used by the exchange and the tunnel
 
-    def write(self, data: bytes) -> None:
-        """Write a part of the response."""
-        self.transport.write(data)
-
-    def finished(self, *, keep_alive: bool) -> None:
+    def finished(self, now: float, *, keep_alive: bool) -> None:
         """Go on to the next request: the response is written."""
         self.exchange = None
-        if keep_alive and self._decoder is None:
+        if not keep_alive or self._decoder is not None:
+            self._close()
+        elif self._buffer or self._paused or self.blocked or self._in_loop or self._proxy.draining:
             self._next()
         else:
-            self._close()
+            self._rest(now)
 
     def answer(self, problem: Problem, exchange: Exchange) -> None:
         """Answer in a worker's place, and close the connection if the request is not read."""
@@ -194,10 +211,10 @@ class Downstream(asyncio.Protocol):
         keep = keep and exchange.head.minor == 1  # HTTP/1.0 would have to be told
         self._proxy.stats.answers[problem.status] += 1
         with_body = exchange.head.method != b"HEAD"
-        self.write(
+        self.transport.write(
             responses.serialise(problem, exchange.identifier, keep_alive=keep, with_body=with_body)
         )
-        self.finished(keep_alive=keep)
+        self.finished(monotonic(), keep_alive=keep)
 
     def pause(self) -> None:
         """Read no more from the client until `resume`."""
@@ -238,11 +255,34 @@ class Downstream(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close now if no request is under way; those under way end with `Connection: close`."""
-        busy = self.exchange is not None or self.tunnel is not None or self._lingering
-        if not busy and not self._buffer:
+        if self._resting and not self._has_news():
+            self._resting = False
             self._shut()
 
     # --- inside
+
+    def _read_request(self, data: bytes) -> None:
+        """Begin a request that came whole and alone, as most do; any other goes the long way."""
+        proxy = self._proxy
+        settings = proxy.settings
+        try:
+            head = read_request(data)
+        except ProtocolError as error:
+            self._refuse(responses.misunderstood(error))
+            return
+        if (
+            head is None
+            or head.chunked
+            or head.upgrade is not None
+            or len(data) - head.size != (head.content_length or 0)
+            or head.size > settings.max_header_bytes
+            or (settings.max_body_bytes is not None and len(data) > settings.max_body_bytes)
+        ):
+            self._read_requests(data, searched=0)
+            return
+        body = Replay(chunked=False, whole=data[head.size :])
+        exchange = self.exchange = Exchange(proxy, proxy.backend, self, head, body)
+        exchange.admit(monotonic())
 
     def _read_requests(self, data: bytes, *, searched: int) -> None:
         """Begin the requests that are in `data`, up to the first that has to be waited for.
@@ -272,15 +312,16 @@ class Downstream(asyncio.Protocol):
             self._refuse(responses.misunderstood(error))
         finally:
             self._in_loop = False
-        if self.exchange is None and not self._lingering:  # all were answered by us at once
-            self._wait(self._proxy.settings.client_idle_timeout)
+        if self.exchange is None:  # all were answered by us at once
+            self._next()
 
     def _begin(self, head: RequestHead) -> None:
         """Serve a request; what follows its head is in the buffer."""
         settings = self._proxy.settings
         if head.upgrade != b"websocket" or head.has_body or head.minor == 0:
             head.upgrade = None  # served as the plain HTTP/1.1 that it is, too
-        exchange = self.exchange = Exchange(self._proxy, self, head)
+        body = Replay(chunked=head.chunked)
+        exchange = self.exchange = Exchange(self._proxy, self._proxy.backend, self, head, body)
         if not head.has_body:
             exchange.request_end(b"")
             return
@@ -295,7 +336,7 @@ class Downstream(asyncio.Protocol):
         if data:
             self._read_body(decoder, data)
         elif head.expects_continue:
-            self.write(responses.CONTINUE)
+            self.transport.write(responses.CONTINUE)
         if not decoder.done and not self._paused:
             self._wait(settings.client_body_timeout)
 
@@ -324,22 +365,39 @@ class Downstream(asyncio.Protocol):
 
     def _next(self) -> None:
         """Go on with what was read ahead, or wait for the client's next request."""
-        if self.blocked or self._in_loop or self._lingering:
+        if self.blocked or self._in_loop or self._lingering or self.transport.is_closing():
             return  # `resume_writing` or the loop comes back here, or nothing does
-        if self._proxy.draining and not self._buffer:
+        if self._proxy.draining and not self._buffer and not self._has_news():
             self._close()
             return
-        self._wait(self._proxy.settings.client_idle_timeout)
         if self._paused:
             self.resume()
         if self._buffer:
             data, self._buffer = self._buffer, b""
             self._read_requests(data, searched=0)
+        else:
+            self._rest(monotonic())
+
+    def _rest(self, now: float) -> None:
+        """Wait for a request, with nothing in the way."""
+        self._resting = True
+        self._since = now
+        due = now + self._proxy.settings.client_idle_timeout
+        if due < self.armed:
+            self._proxy.deadlines.arm(self, due)
+
+    def _has_news(self) -> bool:
+        """Tell whether something lies unread on the socket."""
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
         self._proxy.stats.answers[problem.status] += 1
-        self.write(responses.serialise(problem, new_request_id(), keep_alive=False, with_body=True))
+        self.transport.write(
+            responses.serialise(problem, new_request_id(), keep_alive=False, with_body=True)
+        )
         self._linger()
 
     def _close(self) -> None:
@@ -363,6 +421,7 @@ class Downstream(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._lingering = True
+        self._resting = False
         self._decoder = None
         self._buffer = b""
         self.resume()

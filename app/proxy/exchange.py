@@ -17,7 +17,7 @@ it. Whatever happens, each lease is released once, and before the client's next 
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from app.balancing.endpoint import Endpoint
 from app.balancing.errors import QueueFull, Refusal
@@ -28,12 +28,18 @@ from app.balancing.waiters import Waiter
 from app.http1.requests import RequestHead
 from app.http1.responses import ResponseHead
 from app.proxy import responses
-from app.proxy.headers import ClientFraming, request_head, request_id, response_head
+from app.proxy.headers import (
+    ClientFraming,
+    client_framing,
+    request_head,
+    request_id,
+    response_head,
+)
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
-from app.proxy.tunnel import Tunnel
 
 if TYPE_CHECKING:
+    from app.proxy.backend import Backend
     from app.proxy.downstream import Downstream
     from app.proxy.proxy import Proxy
     from app.proxy.upstream import Upstream
@@ -51,21 +57,23 @@ _FAILURES = {
 }
 _UNBUDGETED = frozenset({Failure.NOT_SENT, Failure.REFUSED})
 _NOBODY: frozenset[Endpoint] = frozenset()
+_ANSWERED = Outcome.ANSWERED
 
 
 class Exchange:
     """One request and what becomes of it."""
 
     __slots__ = (
+        "_backend",
         "_call_off",
         "_framing",
         "_lease",
         "_outcome",
-        "_pool",
         "_proxy",
         "_retry_after",
         "_tried",
         "_upstream",
+        "_waited",
         "_waiter",
         "attempts",
         "body",
@@ -76,15 +84,22 @@ class Exchange:
         "ready_at",
     )
 
-    def __init__(self, proxy: "Proxy", downstream: "Downstream", head: RequestHead) -> None:
+    def __init__(
+        self,
+        proxy: "Proxy",
+        backend: "Backend",
+        downstream: "Downstream",
+        head: RequestHead,
+        body: Replay,
+    ) -> None:
         self._proxy = proxy
-        self._pool = proxy.pool
+        self._backend = backend
         self.downstream: Downstream | None = downstream
         """None once the client has gone."""
 
         self.head = head
         self.identifier = request_id(head)
-        self.body = Replay(chunked=head.chunked)
+        self.body = body
         self.deadline = inf
         """When the whole request has to be over."""
 
@@ -92,13 +107,16 @@ class Exchange:
         self.ready_at = 0.0
         """Since when it could be sent, or sent again."""
 
+        self._waited = 0.0
+        """For how long it has stood in the queue, all waits together."""
+
         self._tried = _NOBODY
         self._waiter: Waiter | None = None
         self._lease: Lease | None = None
         self._call_off: Callable[[], object] | None = None
         self._upstream: Upstream | None = None
         self._framing: ClientFraming | None = None  # set: answered
-        self._outcome = Outcome.ANSWERED
+        self._outcome = _ANSWERED
         self._retry_after: float | None = None
 
     @property
@@ -108,9 +126,20 @@ class Exchange:
 
     # --- from the client
 
+    def admit(self, now: float) -> None:
+        """Ask for a slot: the request is complete, or as much of it has come as may be held."""
+        backend = self._backend
+        self.ready_at = now
+        request = backend.pool.policy.timeouts.request
+        if request is not None:
+            self.deadline = now + request
+        backend.pool.budget.deposit(now)
+        backend.stats.requests += 1
+        self._acquire(now, retried=False)
+
     def request_data(self, payload: bytes) -> None:
         """Take a part of the body."""
-        limit = self._pool.policy.retry.replay_bytes
+        limit = self._backend.pool.policy.retry.replay_bytes
         upstream = self._upstream
         self.body.add(payload, limit, sending=upstream is not None)
         if upstream is not None:
@@ -118,13 +147,13 @@ class Exchange:
         elif self.body.held >= limit and self.downstream is not None:
             self.downstream.pause()
             if not self._admitted:
-                self._admit()
+                self.admit(monotonic())
 
     def request_end(self, trailers: bytes) -> None:
         """Take the end of the body."""
         self.body.end(trailers)
         if not self._admitted:
-            self._admit()
+            self.admit(monotonic())
         elif self._upstream is not None:
             self._upstream.write(self.body.closing())
             self._upstream.request_sent(monotonic())
@@ -132,8 +161,8 @@ class Exchange:
     def client_gone(self) -> None:
         """The client has left: free what it holds, at once or when the worker is through."""
         self.downstream = None
-        self._proxy.stats.clients_gone += 1
-        finish = self._pool.policy.on_client_gone is OnClientGone.FINISH
+        self._backend.stats.clients_gone += 1
+        finish = self._backend.pool.policy.on_client_gone is OnClientGone.FINISH
         if finish and self.body.complete and self._upstream is not None:
             self._upstream.resume()
         else:
@@ -150,7 +179,7 @@ class Exchange:
     def cancel(self) -> None:
         """Free whatever is held: the place in the queue, the connect, the worker."""
         if self._waiter is not None:
-            self._pool.cancel(self._waiter)
+            self._backend.pool.cancel(self._waiter)
             self._waiter = None
         if self._call_off is not None:
             self._call_off()
@@ -178,14 +207,16 @@ class Exchange:
         self._lease = lease
         self.attempts += 1
         now = lease.granted_at
+        self._waited += now - self.ready_at
+        backend = self._backend
         safe = self.body.complete and may_repeat(
-            self._pool.policy.retry, self.head.method, keyed=self.head.keyed
+            backend.pool.policy.retry, self.head.method, keyed=self.head.keyed
         )
-        upstream = self._proxy.connections.checkout(lease.endpoint, now, inf if safe else FRESH)
+        upstream = backend.connections.checkout(lease.endpoint, now, inf if safe else FRESH)
         if upstream is None:
-            self._call_off = self._proxy.connections.connect(lease.endpoint, self)
+            self._call_off = backend.connections.connect(lease.endpoint, self)
         else:
-            self._send(upstream)
+            self._send(upstream, now)
 
     def refused(self, refusal: Refusal) -> None:
         """No slot: tell the client."""
@@ -198,7 +229,7 @@ class Exchange:
     def connected(self, upstream: "Upstream") -> None:
         """Send the request on the new connection."""
         self._call_off = None
-        self._send(upstream)
+        self._send(upstream, monotonic())
 
     def connect_failed(self, outcome: Outcome, detail: str) -> None:
         """No connection, nothing sent: another worker, whatever the method."""
@@ -224,28 +255,21 @@ class Exchange:
     def interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on, to a client that knows them; 100 we have given ourselves."""
         if self.downstream is not None and self.head.minor == 1 and head.status != 100:  # noqa: PLR2004
-            self.downstream.write(response_head(head, b""))
+            self.downstream.transport.write(response_head(head, b""))
 
-    def switch(self, upstream: "Upstream", head: ResponseHead, data: bytes) -> bool:
-        """Join both connections after 101, if that is what the client asked for."""
-        downstream, lease = self.downstream, self._lease
-        if self.head.upgrade is None or head.upgrade != self.head.upgrade or lease is None:
-            return False
-        upstream.detach()
-        self._upstream = self._lease = None
-        if downstream is None:
-            upstream.abort()
-            lease.release(Outcome.CLIENT_GONE, monotonic())
-            return True
-        tunnel = Tunnel(downstream, upstream, lease)
-        upstream.tunnel = tunnel
-        lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
-        downstream.begin_tunnel(tunnel, response_head(head, lines) + data)
-        return True
+    def switched(self) -> "Downstream | None":
+        """Let go of both connections for a tunnel; return the client's, None if it has gone."""
+        self._upstream = None
+        downstream, self.downstream = self.downstream, None
+        return downstream
+
+    def tunnel_ended(self, outcome: Outcome) -> None:
+        """Give the slot back that the tunnel has held."""
+        self._release(outcome)
 
     def response(self, head: ResponseHead, payload: bytes, *, done: bool, trailers: bytes) -> None:
         """Take the final response's head with the first bytes of its body, or hide a refusal."""
-        if head.status in self._pool.policy.retry.refused_statuses:
+        if head.status in self._backend.pool.policy.retry.refused_statuses:
             self._outcome = Outcome.REFUSED
             self._retry_after = _seconds(head.value(b"retry-after"))
             if self.downstream is not None and self._may_retry(Failure.REFUSED):
@@ -254,9 +278,10 @@ class Exchange:
         downstream = self.downstream
         if downstream is not None:
             keep = self.body.complete and not self._proxy.draining
-            framing = self._framing = ClientFraming(self.head, head, keep_alive=keep)
-            data = response_head(head, framing.lines)
-            downstream.write(data + framing.frame(payload, done=done, trailers=trailers))
+            framing = self._framing = client_framing(self.head, head, keep_alive=keep)
+            if framing.chunked:
+                payload = framing.frame(payload, done=done, trailers=trailers)
+            downstream.transport.write(response_head(head, framing.lines, payload))
         if done:
             self._finish()
         elif downstream is not None and downstream.blocked and self._upstream is not None:
@@ -267,7 +292,7 @@ class Exchange:
         if self.downstream is not None and self._framing is not None:
             data = self._framing.frame(payload, done=done, trailers=trailers)
             if data:
-                self.downstream.write(data)
+                self.downstream.transport.write(data)
         if done:
             self._finish()
 
@@ -289,43 +314,37 @@ class Exchange:
     def _admitted(self) -> bool:
         return self.ready_at > 0.0
 
-    def _admit(self) -> None:
-        """Ask for a slot."""
-        now = self.ready_at = monotonic()
-        request = self._pool.policy.timeouts.request
-        if request is not None:
-            self.deadline = now + request
-        self._pool.budget.deposit(now)
-        self._proxy.stats.requests += 1
-        self._acquire(now, retried=False)
-
     def _acquire(self, now: float, *, retried: bool) -> None:
         try:
-            got = self._pool.acquire(
-                self, now, deadline=self.deadline, tried=self._tried, retried=retried
+            got = self._backend.pool.acquire(
+                self,
+                now,
+                deadline=self.deadline,
+                waited=self._waited,
+                tried=self._tried,
+                retried=retried,
             )
         except QueueFull as refusal:
             self.refused(refusal)
             return
-        if isinstance(got, Lease):
+        if type(got) is Lease:
             self.granted(got)
         else:
-            self._waiter = got
+            self._waiter = cast("Waiter", got)
 
-    def _send(self, upstream: "Upstream") -> None:
+    def _send(self, upstream: "Upstream", now: float) -> None:
         """Write the request, as far as it has come."""
         self._upstream = upstream
         downstream = self.downstream
         if downstream is None:  # cannot be: a client that leaves calls the connect off
             raise AssertionError
-        data = request_head(self.head, downstream.trail, self.identifier)
-        upstream.begin(self, data + self.body.wire())
-        if self.body.complete:
-            upstream.request_sent(monotonic())
-        elif self._upstream is upstream and not upstream.blocked:
+        body = self.body
+        data = request_head(self.head, downstream.trail, self.identifier, body.wire())
+        upstream.begin(self, data, now)
+        if not body.complete and self._upstream is upstream and not upstream.blocked:
             downstream.resume()
-        if self._proxy.observer is not None:
-            self._proxy.observer.sent(self)
+        if self._backend.observer is not None:
+            self._backend.observer.sent(self)
 
     def _finish(self) -> None:
         """The response is read: free the worker, then let the client go on."""
@@ -334,17 +353,19 @@ class Exchange:
         if upstream is not None:
             self._let_go(upstream, now)
         downstream, self.downstream = self.downstream, None
-        self._release(self._outcome, retry_after=self._retry_after)
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release(self._outcome, now, retry_after=self._retry_after)
         if downstream is not None:
-            keep = self._framing is not None and self._framing.keep_alive
-            downstream.finished(keep_alive=keep)
+            framing = self._framing
+            downstream.finished(now, keep_alive=framing is not None and framing.keep_alive)
 
     def _let_go(self, upstream: "Upstream", now: float) -> None:
         """Keep the worker's connection for others, if its state is clear."""
         # What the worker has not taken of this request would stand before the next one.
         sent = self.body.complete and not upstream.transport.get_write_buffer_size()
         if upstream.detach() and sent:
-            self._proxy.connections.recycle(upstream, now)
+            self._backend.connections.recycle(upstream, now)
         else:
             upstream.abort()
 
@@ -357,7 +378,7 @@ class Exchange:
 
     def _may_retry(self, failure: Failure) -> bool:
         return may_retry(
-            self._pool.policy.retry,
+            self._backend.pool.policy.retry,
             failure,
             self.head.method,
             keyed=self.head.keyed,
@@ -370,7 +391,7 @@ class Exchange:
         if upstream is not None:
             self._let_go(upstream, monotonic())
         retry_after, self._retry_after = self._retry_after, None
-        self._outcome = Outcome.ANSWERED
+        self._outcome = _ANSWERED
         self._again(Outcome.REFUSED, retry_after=retry_after)
 
     def _failed(self, outcome: Outcome, detail: str) -> None:
@@ -379,7 +400,7 @@ class Exchange:
         if (
             failure is not None
             and self._may_retry(failure)
-            and (failure in _UNBUDGETED or self._pool.budget.withdraw(monotonic()))
+            and (failure in _UNBUDGETED or self._backend.pool.budget.withdraw(monotonic()))
         ):
             self._again(outcome, detail)
         else:
@@ -392,10 +413,10 @@ class Exchange:
         if self._lease is not None and outcome is not Outcome.REFUSED:
             self._tried |= {self._lease.endpoint}
         self.ready_at = monotonic()
-        self._proxy.stats.retries[outcome] += 1
+        self._backend.stats.retries[outcome] += 1
         self._release(outcome, detail, retry_after)
-        if self._proxy.observer is not None:
-            self._proxy.observer.retried(self, outcome)
+        if self._backend.observer is not None:
+            self._backend.observer.retried(self, outcome)
         self._acquire(self.ready_at, retried=True)
 
     def _answer(self, problem: Problem) -> None:

@@ -15,6 +15,9 @@ from app.http1.responses import ResponseHead
 
 VIA = b"leastwise"
 _MAX_REQUEST_ID = 128
+_ENDS = tuple(b"Via: 1.%d %b\r\n\r\n" % (minor, VIA) for minor in (0, 1))
+"""What ends each head that we write, by the minor version of what came."""
+
 _NO_BODY = frozenset({204, 304})
 
 _process_id = os.urandom(8).hex().encode()
@@ -29,7 +32,7 @@ def new_request_id() -> bytes:
 class Trail:
     """Who speaks on one client connection: the part of the trail that its requests share."""
 
-    __slots__ = ("_address", "_trusted")
+    __slots__ = ("_address", "_trusted", "_with_host", "_without_host")
 
     def __init__(self, address: str, trusted: "tuple[IPv4Network | IPv6Network, ...]") -> None:
         """Start with the client's IP address, and the networks whose trail is believed.
@@ -37,6 +40,10 @@ class Trail:
         The address is empty if the client left before it could be asked for.
         """
         self._address = address.encode()
+        self._without_host = (
+            b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % self._address
+        )
+        self._with_host = self._without_host + b"X-Forwarded-Host: "
         self._trusted = False
         if trusted and address:
             ip = ip_address(address.partition("%")[0])
@@ -45,7 +52,14 @@ class Trail:
 
     def lines(self, head: RequestHead) -> bytes:
         """Return the trail's field lines for a request."""
-        came = head.forwarded if self._trusted else {}
+        if head.forwarded and self._trusted:
+            return self._continued(head)
+        host = head.host
+        return b"%b%b\r\n" % (self._with_host, host) if host else self._without_host
+
+    def _continued(self, head: RequestHead) -> bytes:
+        """Go on with the trail that came from a proxy we trust."""
+        came = head.forwarded
         before = came.get(b"x-forwarded-for")
         lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
             self._address if before is None else before + b", " + self._address,
@@ -65,58 +79,41 @@ def request_id(head: RequestHead) -> bytes:
     return came if came and len(came) <= _MAX_REQUEST_ID else new_request_id()
 
 
-def request_head(head: RequestHead, trail: Trail, identifier: bytes) -> bytes:
-    """Write the request's head for the worker."""
+def request_head(head: RequestHead, trail: Trail, identifier: bytes, body: bytes = b"") -> bytes:
+    """Write the request's head for the worker, and what there is of its body behind it."""
     framing = b""
-    if head.upgrade is not None:
-        framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
-    elif head.chunked:
+    if head.chunked:
         framing = b"Transfer-Encoding: chunked\r\n"
-    elif head.content_length is not None:
-        framing = b"Content-Length: %d\r\n" % head.content_length
+    elif head.upgrade is not None:
+        framing = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
     if head.host is None:  # allowed in HTTP/1.0, and a must in what we speak
         framing += b"Host:\r\n"
-    return b"%b %b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\nVia: 1.%d %b\r\n\r\n" % (
+    return b"%b %b HTTP/1.1\r\n%b%b%bX-Request-ID: %b\r\n%b%b" % (
         head.method,
         head.target,
         head.fields,
         framing,
         trail.lines(head),
         identifier,
-        head.minor,
-        VIA,
+        _ENDS[head.minor],
+        body,
     )
 
 
 class ClientFraming:
-    """How a response's body is framed for the client, decided once from both heads."""
+    """How a response's body is framed for the client. There are a handful, shared by all."""
 
     __slots__ = ("chunked", "keep_alive", "lines")
 
-    def __init__(self, request: RequestHead, response: ResponseHead, *, keep_alive: bool) -> None:
-        """Frame for the client of `request`; `keep_alive` is what we would like."""
-        self.chunked = False
+    def __init__(self, lines: bytes, *, chunked: bool, keep_alive: bool) -> None:
+        self.lines = lines
+        """Field lines that say so."""
+
+        self.chunked = chunked
         """Whether the body is to be written in chunks."""
 
-        self.keep_alive = keep_alive and request.keep_alive
+        self.keep_alive = keep_alive
         """Whether the client's connection can be used again."""
-
-        self.lines = b""
-        length = response.content_length
-        if response.status in _NO_BODY or request.method == b"HEAD":
-            if length is not None and response.status != 204:  # noqa: PLR2004 - RFC 9110, 8.6
-                self.lines = b"Content-Length: %d\r\n" % length
-        elif length is not None and not response.chunked:
-            self.lines = b"Content-Length: %d\r\n" % length
-        elif request.minor == 1:
-            self.chunked = True
-            self.lines = b"Transfer-Encoding: chunked\r\n"
-        else:
-            self.keep_alive = False  # HTTP/1.0: the body ends with the connection
-        if not self.keep_alive:
-            self.lines += b"Connection: close\r\n"
-        elif request.minor == 0:
-            self.lines += b"Connection: keep-alive\r\n"
 
     def frame(self, payload: bytes, *, done: bool, trailers: bytes) -> bytes:
         """Frame a piece of the body; `done` with the last one."""
@@ -125,13 +122,32 @@ class ClientFraming:
         return chunk(payload) + last_chunk(trailers) if done else chunk(payload)
 
 
-def response_head(head: ResponseHead, framing: bytes) -> bytes:
-    """Write the response's head for the client."""
-    return b"HTTP/1.1 %d %b\r\n%b%bVia: 1.%d %b\r\n\r\n" % (
-        head.status,
-        head.reason,
-        head.fields,
-        framing,
-        head.minor,
-        VIA,
-    )
+_CHUNKS, _CLOSE = b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n"
+_PLAIN = ClientFraming(b"", chunked=False, keep_alive=True)
+_PLAIN_IN_1_0 = ClientFraming(b"Connection: keep-alive\r\n", chunked=False, keep_alive=True)
+_PLAIN_AND_CLOSE = ClientFraming(_CLOSE, chunked=False, keep_alive=False)
+_CHUNKED = ClientFraming(_CHUNKS, chunked=True, keep_alive=True)
+_CHUNKED_AND_CLOSE = ClientFraming(_CHUNKS + _CLOSE, chunked=True, keep_alive=False)
+
+
+def client_framing(
+    request: RequestHead, response: ResponseHead, *, keep_alive: bool
+) -> ClientFraming:
+    """Decide the framing from both heads; `keep_alive` is what we would like."""
+    keep_alive = keep_alive and request.keep_alive
+    if (
+        response.content_length is None
+        and response.status not in _NO_BODY
+        and request.method != b"HEAD"
+    ):
+        if request.minor == 1:
+            return _CHUNKED if keep_alive else _CHUNKED_AND_CLOSE
+        return _PLAIN_AND_CLOSE  # HTTP/1.0: the body ends with the connection
+    if not keep_alive:
+        return _PLAIN_AND_CLOSE
+    return _PLAIN if request.minor == 1 else _PLAIN_IN_1_0
+
+
+def response_head(head: ResponseHead, lines: bytes, body: bytes = b"") -> bytes:
+    """Write the response's head for the client, and what there is of its body behind it."""
+    return b"".join((head.line, head.fields, lines, _ENDS[head.minor], body))

@@ -1,46 +1,13 @@
 """What all requests share: the pool, its connections, the clients, and the counters."""
 
 import asyncio
-from collections import Counter
-from typing import Protocol
 
-from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.config.settings import Settings
-from app.proxy.connections import Connections
+from app.proxy.backend import Backend
 from app.proxy.deadlines import Deadlines
 from app.proxy.downstream import Downstream
-from app.proxy.exchange import Exchange
 from app.proxy.hangups import Hangups
-
-
-class ExchangeObserver(Protocol):
-    """Told of the attempts of requests: for measurements, None in ordinary runs."""
-
-    def sent(self, exchange: Exchange) -> None:
-        """Follow a request whose first bytes were just written to a worker."""
-
-    def retried(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Follow a request that will be sent again."""
-
-
-class Stats:
-    """Plain counters, read by whoever shows them."""
-
-    __slots__ = ("answers", "clients_gone", "requests", "retries")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        """Requests admitted."""
-
-        self.retries: Counter[Outcome] = Counter()
-        """Requests sent again, by how the attempt before had ended."""
-
-        self.answers: Counter[int] = Counter()
-        """Answers of ours in a worker's place, by status."""
-
-        self.clients_gone = 0
-        """Clients that left before their answer was complete."""
 
 
 class Proxy:
@@ -51,9 +18,9 @@ class Proxy:
         self.pool = pool
         self.deadlines = Deadlines()
         self.hangups = Hangups(loop)
-        self.connections = Connections(pool, self.deadlines)
-        self.stats = Stats()
-        self.observer: ExchangeObserver | None = None
+        self.backend = Backend(pool, self.deadlines)
+        self.connections = self.backend.connections
+        self.stats = self.backend.stats
         self.downstreams: set[Downstream] = set()
         self.draining = False
         """Whether clients are to be sent away after their current request."""

@@ -13,17 +13,18 @@ class Replay:
 
     __slots__ = ("_chunked", "_parts", "_trailers", "complete", "held", "whole")
 
-    def __init__(self, *, chunked: bool) -> None:
+    def __init__(self, *, chunked: bool, whole: bytes | None = None) -> None:
+        """Begin with nothing, or with a whole body that came at once."""
         self._chunked = chunked
-        self._parts: list[bytes] = []
+        self._parts: list[bytes] = [whole] if whole else []
         self._trailers = b""
-        self.held = 0
+        self.held = len(whole) if whole else 0
         """Bytes held."""
 
         self.whole = True
         """Whether all that has come is held: whether the request can be sent (again)."""
 
-        self.complete = False
+        self.complete = whole is not None
         """Whether the request has been read to its end."""
 
     def add(self, payload: bytes, limit: int, *, sending: bool) -> None:

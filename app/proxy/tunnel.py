@@ -1,28 +1,49 @@
 """A tunnel: what is left of the proxy once a WebSocket's handshake is done.
 
 Bytes pass both ways unread, each side held back by the other's slowness; the end of one side ends
-the other. The slot at the worker is held until then.
+the other. The slot at the worker is held until then, and so is the exchange that asked for it.
 """
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
-from app.balancing.lease import Lease, Outcome
+from app.balancing.lease import Outcome
+from app.http1.responses import ResponseHead
+from app.proxy.headers import response_head
 
 if TYPE_CHECKING:
     from app.proxy.downstream import Downstream
+    from app.proxy.exchange import Exchange
     from app.proxy.upstream import Upstream
+
+
+def join(exchange: "Exchange", upstream: "Upstream", head: ResponseHead, data: bytes) -> bool:
+    """Join both connections after 101, if that is what the client asked for."""
+    if exchange.head.upgrade is None or head.upgrade != exchange.head.upgrade:
+        return False
+    upstream.detach()
+    downstream = exchange.switched()
+    if downstream is None:
+        upstream.abort()
+        exchange.tunnel_ended(Outcome.CLIENT_GONE)
+        return True
+    tunnel = Tunnel(downstream, upstream, exchange)
+    upstream.tunnel = tunnel
+    lines = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
+    downstream.begin_tunnel(tunnel, response_head(head, lines, data))
+    return True
 
 
 class Tunnel:
     """Two connections joined."""
 
-    __slots__ = ("_downstream", "_lease", "_upstream")
+    __slots__ = ("_downstream", "_exchange", "_upstream")
 
-    def __init__(self, downstream: "Downstream", upstream: "Upstream", lease: Lease) -> None:
+    def __init__(
+        self, downstream: "Downstream", upstream: "Upstream", exchange: "Exchange"
+    ) -> None:
         self._downstream = downstream
         self._upstream = upstream
-        self._lease = lease
+        self._exchange: Exchange | None = exchange
 
     def from_client(self, data: bytes) -> None:
         """Pass bytes on to the worker."""
@@ -59,6 +80,7 @@ class Tunnel:
         self._end(Outcome.ANSWERED)
 
     def _end(self, outcome: Outcome) -> None:
+        exchange, self._exchange = self._exchange, None
         self._downstream.end_tunnel()
-        if not self._lease.released:
-            self._lease.release(outcome, monotonic())
+        if exchange is not None:
+            exchange.tunnel_ended(outcome)

@@ -6,7 +6,9 @@ is told to the exchange exactly once: with its last bytes, or by `Exchange.upstr
 """
 
 import asyncio
+import contextlib
 import select
+import socket
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -16,15 +18,16 @@ from app.balancing.lease import Outcome
 from app.http1.bodies import ChunkedDecoder, CloseDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
 from app.http1.fields import NO_NAMES, head_end, without
-from app.http1.responses import ResponseHead, parse_response
+from app.http1.responses import ResponseHead, parse_response, read_response
+from app.proxy.tunnel import Tunnel, join
 
 if TYPE_CHECKING:
     from app.proxy.connections import Connections
     from app.proxy.exchange import Exchange
-    from app.proxy.tunnel import Tunnel
 
 _MAX_HEAD = 64 * 1024
 _MAX_INTERIM = 32
+_READ = 256 * 1024
 _SWITCHING, _FINAL = 101, 200
 _BODYLESS = frozenset({204, 304})
 
@@ -38,8 +41,10 @@ class Upstream(asyncio.Protocol):
         "_decoder",
         "_due",
         "_interim",
+        "_keep_alive",
         "_named",
         "_paused",
+        "_poll",
         "_reusable",
         "armed",
         "blocked",
@@ -71,21 +76,31 @@ class Upstream(asyncio.Protocol):
         self._due = inf
         self._buffer = b""
         self._decoder: Decoder | None = None
+        """Follows a response's body that did not come whole with its head."""
+
         self._interim = 0
+        self._keep_alive = False
         self._named = NO_NAMES
         self._paused = False
-        self._reusable = True
+        self._poll: select.poll | None = None
+        self._reusable = False
+        """Whether the response was read to its end, and the connection is good for another."""
 
     # --- used by the exchange
 
-    def begin(self, exchange: "Exchange", data: bytes) -> None:
+    def begin(self, exchange: "Exchange", data: bytes, now: float) -> None:
         """Take on an exchange and write the first bytes of its request."""
         self.exchange = exchange
         self._interim = 0
-        if exchange.body.complete:
-            self._due = exchange.deadline  # `request_sent` follows, and sets the clock
-        else:
-            self._await(inf)
+        self._reusable = False
+        due = exchange.deadline
+        if exchange.body.complete:  # else `request_sent` will follow
+            limit = self._connections.pool.policy.timeouts.first_byte
+            if limit is not None and now + limit < due:
+                due = now + limit
+        self._due = due
+        if due < self.armed:
+            self._connections.deadlines.arm(self, due)
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
@@ -112,28 +127,27 @@ class Upstream(asyncio.Protocol):
 
     def detach(self) -> bool:
         """Part from the exchange, whatever its state; return whether another may follow."""
-        reusable = self._reusable and self._decoder is not None and self._decoder.done
         self.exchange = None
         self._decoder = None
-        self._buffer = b""
         self._due = inf
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
-        return reusable
+        return self._reusable
 
     def has_news(self) -> bool:
         """Tell whether something lies unread on the socket: bytes, a FIN or a reset."""
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close after what was written; a worker that does not take it is cut off in time."""
         self.exchange = self.tunnel = None
         self.idle_since = monotonic()
         self.transport.close()
-        due = self.idle_since + self._connections.policy.timeouts.idle
+        due = self.idle_since + self._connections.pool.policy.timeouts.idle
         self._connections.deadlines.arm(self, due)
 
     def abort(self) -> None:
@@ -150,17 +164,22 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the response."""
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             if self.tunnel is not None:
                 self.tunnel.from_worker(data)
             else:
                 self._connections.spoiled(self)  # nobody asked: the next response is not its own
             return
         try:
-            if self._decoder is None:
-                self._read_head(self._buffer + data if self._buffer else data)
+            if self._decoder is not None:
+                self._read_body(exchange, self._decoder, data)
+                return
+            head = None if self._buffer else read_response(data)
+            if head is not None and head.status >= _FINAL and head.size <= _MAX_HEAD:
+                self._begin_response(exchange, head, data[head.size :])
             else:
-                self._read_body(self._decoder, data)
+                self._read_head(data)
         except ProtocolError as error:
             self._lost(Outcome.GARBLED, error.detail)
 
@@ -177,6 +196,8 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whom it concerns."""
+        if exc is not None and self.exchange is not None:
+            self._hear_out()
         if self.tunnel is not None:
             self.tunnel.worker_lost()
         elif self.exchange is not None:
@@ -222,20 +243,22 @@ class Upstream(asyncio.Protocol):
     # --- inside
 
     def _read_head(self, data: bytes) -> None:
+        """Read the heads that are in `data`, up to the final one: interim, split, or garbage."""
+        searched = len(self._buffer)
+        self._buffer = data = self._buffer + data
         exchange = self.exchange
         while exchange is not None:
-            end = head_end(data, _MAX_HEAD)
+            end = head_end(data, _MAX_HEAD, searched)
             if end < 0:
-                self._buffer = data
                 return
             head = parse_response(data[:end])
-            data = data[end:]
+            self._buffer = data = data[end:]
+            searched = 0
             if head.status >= _FINAL:
-                self._buffer = b""
                 self._begin_response(exchange, head, data)
                 return
             if head.status == _SWITCHING:
-                if not exchange.switch(self, head, data):
+                if not join(exchange, self, head, data):
                     raise ProtocolError("101 without having been asked to switch")
                 return
             self._interim += 1
@@ -246,38 +269,54 @@ class Upstream(asyncio.Protocol):
 
     def _begin_response(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
         """Find the body's framing, and pass head and first bytes on together."""
-        decoder: Decoder
+        self._buffer = b""
+        if head.keep_alive_timeout is not None:
+            self.idle_for = max(0.0, head.keep_alive_timeout - 1.0)
+        length = head.content_length
         if head.status in _BODYLESS or exchange.head.method == b"HEAD":
-            decoder = LengthDecoder(0)
+            length = 0
+        if length is not None and len(data) >= length:  # all of it is here, which is usual
+            self._reusable = head.keep_alive and len(data) == length
+            exchange.response(head, data[:length], done=True, trailers=b"")
+            return
+        decoder: Decoder
+        if length is not None:
+            decoder = LengthDecoder(length)
         elif head.chunked:
             decoder = ChunkedDecoder()
-        elif head.content_length is not None:
-            decoder = LengthDecoder(head.content_length)
         else:
             decoder = CloseDecoder()
             head.keep_alive = False
         self._decoder = decoder
-        self._reusable = head.keep_alive
-        if head.keep_alive_timeout is not None:
-            self.idle_for = max(0.0, head.keep_alive_timeout - 1.0)
+        self._named = head.named
         payload, rest = decoder.feed(data) if data else (b"", b"")
         if decoder.done:
             self._reusable = head.keep_alive and not rest
         else:
+            self._keep_alive = head.keep_alive
             self._reckon(monotonic())
-        self._named = head.named
         exchange.response(head, payload, done=decoder.done, trailers=self._trailers(decoder))
 
-    def _read_body(self, decoder: Decoder, data: bytes) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            return
+    def _read_body(self, exchange: "Exchange", decoder: Decoder, data: bytes) -> None:
         payload, rest = decoder.feed(data)
-        if rest:
-            self._reusable = False
-        if not decoder.done:
+        if decoder.done:
+            self._reusable = self._keep_alive and not rest
+        else:
             self._reckon(monotonic())
         exchange.response_data(payload, done=decoder.done, trailers=self._trailers(decoder))
+
+    def _hear_out(self) -> None:
+        """Read what the worker said before it closed on us.
+
+        One that answers early and closes, the request unread, makes our next write fail; the event
+        loop then ends the connection, though the answer may lie in the kernel unread.
+        """
+        pseudo = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError), socket.fromfd(
+            pseudo.fileno(), pseudo.family, pseudo.type
+        ) as sock:
+            while self.exchange is not None and (data := sock.recv(_READ, socket.MSG_DONTWAIT)):
+                self.data_received(data)
 
     def _trailers(self, decoder: Decoder) -> bytes:
         """Return the trailer fields to pass on, once the body is complete."""
@@ -285,7 +324,7 @@ class Upstream(asyncio.Protocol):
 
     def _reckon(self, now: float) -> None:
         """Set the deadline anew, by whose turn it is: the client may take its own time."""
-        timeouts, exchange = self._connections.policy.timeouts, self.exchange
+        timeouts, exchange = self._connections.pool.policy.timeouts, self.exchange
         if exchange is None:
             return
         limit = None
