@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import picking, proxy
+from benchmarks import picking, proxy, telemetry
 
-ALL = {"picking": picking.main, "proxy": proxy.main}
+ALL = {"picking": picking.main, "proxy": proxy.main, "telemetry": telemetry.main}
 
 
 def main(names: list[str]) -> None:
