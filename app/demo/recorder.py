@@ -87,7 +87,7 @@ class Recorder:
         if endpoint is not None:
             name = self._name(endpoint)
             self._records.append(
-                Sent(now, name, _text(exchange), exchange.attempts, exchange.ready_at)
+                Sent(now, name, _text(exchange), exchange.attempts, exchange.waiting_since)
             )
 
     def retried(self, exchange: Exchange, outcome: Outcome) -> None:

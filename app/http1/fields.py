@@ -11,6 +11,7 @@ FIELD_LINES = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
 FIELD_LINE = re.compile(rb"(" + TOKEN + rb"++):[\t ]*+(" + VALUE + rb"*+)\r\n")
 _LONE_NEWLINE = re.compile(rb"\n(?<!\r\n)")
 _MAX_DIGITS = 18
+_ZERO = ord(b"0")
 
 _KEEP = frozenset({b"keep-alive", b"Keep-Alive"})
 """The one option that most peers send, as they spell it."""
@@ -89,13 +90,16 @@ def cut(block: bytes, lines: list[tuple[bytes, bytes]]) -> bytes:
     return block
 
 
-def take_connection(head: Head, value: bytes) -> None:
-    """Obey the options of `Connection`: persistence, upgrade, and the fields that it names."""
-    if value in _KEEP:
+def take_connection(head: Head, values: list[bytes]) -> None:
+    """Obey what `Connection` says: persistence, upgrade, and the fields that it names."""
+    if not values:
+        head.upgrade = None
+        return
+    if len(values) == 1 and values[0] in _KEEP:
         head.keep_alive = True
         head.upgrade = None
         return
-    options = options_of(value)
+    options = options_of(b",".join(values))
     if b"close" in options:
         head.keep_alive = False
     elif b"keep-alive" in options:
@@ -123,13 +127,17 @@ def take_coding(head: Head, value: bytes) -> None:
     head.chunked = True
 
 
-def take_length(head: Head, value: bytes) -> None:
-    """Accept one length, in digits."""
+def take_length(head: Head, value: bytes) -> bool:
+    """Accept one length, in digits; return whether it can be passed on as it is spelled.
+
+    One with zeros before it cannot: there are peers that would read it as octal.
+    """
     if head.content_length is not None:
         raise ProtocolError("Content-Length is there twice")
     if not value.isdigit() or len(value) > _MAX_DIGITS:
         raise ProtocolError(f"Content-Length: {_shown(value)} is no length")
     head.content_length = int(value)
+    return value[0] != _ZERO or len(value) == 1
 
 
 def options_of(value: bytes) -> list[bytes]:

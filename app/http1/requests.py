@@ -130,8 +130,9 @@ def read_request(data: bytes) -> RequestHead | None:
     method, target, minor = match.groups()
     begin, end = match.end(3), match.end()  # the CRLF of the request line; behind the empty line
     head = RequestHead(method, target, 1 if minor == b"1" else 0, end)
-    connection = b""
+    options: list[bytes] = []
     dropped: list[tuple[bytes, bytes]] = []
+    respelled = b""
     hosts = 0
     for field in _SPECIAL.findall(data, begin, end):
         name, value = field
@@ -140,32 +141,30 @@ def read_request(data: bytes) -> RequestHead | None:
             hosts += 1
             head.host = value
         elif name == b"content-length":
-            take_length(head, value)
+            if not take_length(head, value):
+                respelled = b"Content-Length: %d\r\n" % int(value)
+                dropped.append(field)
         elif name == b"idempotency-key":
             head.keyed = True
         else:
             dropped.append(field)
-            if name == b"connection":
-                connection = connection + b"," + value if connection else value
-            else:
-                _take_field(head, name, value)
+            _take_field(head, name, value, options)
     if dropped:
-        head.fields = cut(data[begin : end - 2], dropped)[2:]
+        head.fields = cut(data[begin : end - 2], dropped)[2:] + respelled
     else:
         head.fields = data[begin + 2 : end - 2]
-    if connection:
-        take_connection(head, connection)
-        if head.keyed and b"idempotency-key" in head.named:
-            head.keyed = False  # not passed on, so the worker cannot know a repetition by it
-    else:
-        head.upgrade = None
+    take_connection(head, options)
+    if head.named and b"idempotency-key" in head.named:
+        head.keyed = False  # not passed on, so the worker cannot know a repetition by it
     _check(head, hosts)
     return head
 
 
-def _take_field(head: RequestHead, name: bytes, value: bytes) -> None:
+def _take_field(head: RequestHead, name: bytes, value: bytes, options: list[bytes]) -> None:
     """Read one of the rarer fields; what is not named here is only not passed on."""
-    if name == b"transfer-encoding":
+    if name == b"connection":
+        options.append(value)
+    elif name == b"transfer-encoding":
         take_coding(head, value)
     elif name == b"x-request-id":
         head.request_id = value

@@ -106,34 +106,39 @@ def read_response(data: bytes) -> ResponseHead | None:
     else:
         line = b"HTTP/1.1 %b %b\r\n" % (code, reason or b"")
         head = ResponseHead(status, line, 1 if minor == b"1" else 0, end)
-    connection = b""
+    options: list[bytes] = []
     dropped: list[tuple[bytes, bytes]] = []
+    respelled = b""
     for field in _SPECIAL.findall(data, begin, end):
         name, value = field
         name, value = name.lower(), value.rstrip(b"\t ")
         if name == b"content-length":
-            take_length(head, value)
-            continue
-        dropped.append(field)
-        if name == b"connection":
-            connection = connection + b"," + value if connection else value
-        elif name == b"transfer-encoding":
-            take_coding(head, value)
-        elif name == b"upgrade":
-            head.upgrade = value.lower() if head.upgrade is None else b"several"
-        elif name == b"keep-alive":
-            timeout = _TIMEOUT.search(value)
-            head.keep_alive_timeout = int(timeout[1]) if timeout else None
+            if not take_length(head, value):
+                respelled = b"Content-Length: %d\r\n" % int(value)
+                dropped.append(field)
+        else:
+            dropped.append(field)
+            _take_field(head, name, value, options)
     if dropped:
-        head.fields = cut(data[begin : end - 2], dropped)[2:]
+        head.fields = cut(data[begin : end - 2], dropped)[2:] + respelled
     else:
         head.fields = data[begin + 2 : end - 2]
-    if connection:
-        take_connection(head, connection)
-    else:
-        head.upgrade = None
+    take_connection(head, options)
     if head.chunked and head.content_length is not None:
         raise ProtocolError("both Content-Length and Transfer-Encoding")
     if head.content_length is not None and (status < _FINAL or status == _NO_LENGTH):
         head.fields = without(head.fields, frozenset({b"content-length"}))
     return head
+
+
+def _take_field(head: ResponseHead, name: bytes, value: bytes, options: list[bytes]) -> None:
+    """Read a field that is not passed on."""
+    if name == b"connection":
+        options.append(value)
+    elif name == b"transfer-encoding":
+        take_coding(head, value)
+    elif name == b"upgrade":
+        head.upgrade = value.lower() if head.upgrade is None else b"several"
+    elif name == b"keep-alive":
+        timeout = _TIMEOUT.search(value)
+        head.keep_alive_timeout = int(timeout[1]) if timeout else None

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.proxy.connections import Connections
-from app.proxy.deadlines import Deadlines
+from app.telemetry.requests import RequestStats
 
 if TYPE_CHECKING:
     from app.proxy.exchange import Exchange
+    from app.proxy.proxy import Proxy
 
 
 class ExchangeObserver(Protocol):
@@ -44,10 +45,14 @@ class Stats:
 class Backend:
     """One pool, as the exchanges use it."""
 
-    __slots__ = ("connections", "observer", "pool", "stats")
+    __slots__ = ("connections", "observer", "pool", "proxy", "requests", "stats")
 
-    def __init__(self, pool: Pool, deadlines: Deadlines) -> None:
+    def __init__(self, proxy: "Proxy", pool: Pool) -> None:
+        self.proxy = proxy
         self.pool = pool
-        self.connections = Connections(pool, deadlines)
+        self.connections = Connections(pool, proxy.deadlines)
         self.stats = Stats()
+        self.requests: RequestStats | None = RequestStats()
+        """Told of each request that is over; None leaves them uncounted."""
+
         self.observer: ExchangeObserver | None = None

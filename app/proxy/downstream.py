@@ -64,7 +64,6 @@ class Downstream(asyncio.Protocol):
         "_proxy",
         "_resting",
         "_since",
-        "_size",
         "_socket",
         "_unsent",
         "armed",
@@ -95,7 +94,6 @@ class Downstream(asyncio.Protocol):
         self._decoder: Decoder | None = None
         """Follows the request's body until it is complete."""
 
-        self._size = 0
         self._resting = False
         self._paused = False
         self._lingering = False
@@ -281,8 +279,9 @@ class Downstream(asyncio.Protocol):
             self._read_requests(data, searched=0)
             return
         body = Replay(chunked=False, whole=data[head.size :])
-        exchange = self.exchange = Exchange(proxy, proxy.backend, self, head, body)
-        exchange.admit(monotonic())
+        now = monotonic()
+        exchange = self.exchange = Exchange(proxy.backend, self, head, body, now)
+        exchange.admit(now)
 
     def _read_requests(self, data: bytes, *, searched: int) -> None:
         """Begin the requests that are in `data`, up to the first that has to be waited for.
@@ -320,12 +319,12 @@ class Downstream(asyncio.Protocol):
         settings = self._proxy.settings
         if head.upgrade != b"websocket" or head.has_body or head.minor == 0:
             head.upgrade = None  # served as the plain HTTP/1.1 that it is, too
+        proxy, now = self._proxy, monotonic()
         body = Replay(chunked=head.chunked)
-        exchange = self.exchange = Exchange(self._proxy, self._proxy.backend, self, head, body)
+        exchange = self.exchange = Exchange(proxy.backend, self, head, body, now)
         if not head.has_body:
             exchange.request_end(b"")
             return
-        self._size = 0
         length = head.content_length or 0
         self._decoder = decoder = ChunkedDecoder() if head.chunked else LengthDecoder(length)
         limit = settings.max_body_bytes
@@ -350,9 +349,8 @@ class Downstream(asyncio.Protocol):
             exchange.abandon(responses.misunderstood(error))
             return
         self._since = monotonic()
-        self._size += len(payload)
         limit = self._proxy.settings.max_body_bytes
-        if limit is not None and self._size > limit:
+        if limit is not None and exchange.body.size + len(payload) > limit:
             exchange.abandon(responses.BODY_TOO_LARGE)
             return
         if payload:

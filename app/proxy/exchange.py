@@ -37,11 +37,11 @@ from app.proxy.headers import (
 )
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
+from app.telemetry.endings import COMPLETE, ending
 
 if TYPE_CHECKING:
     from app.proxy.backend import Backend
     from app.proxy.downstream import Downstream
-    from app.proxy.proxy import Proxy
     from app.proxy.upstream import Upstream
 
 FRESH = 1.0
@@ -69,30 +69,38 @@ class Exchange:
         "_framing",
         "_lease",
         "_outcome",
-        "_proxy",
         "_retry_after",
         "_tried",
         "_upstream",
         "_waited",
         "_waiter",
+        "answered_at",
+        "arrived",
         "attempts",
         "body",
+        "bytes_out",
         "deadline",
         "downstream",
+        "ended_at",
+        "ending",
+        "endpoint",
+        "granted_at",
         "head",
         "identifier",
         "ready_at",
+        "sent_at",
+        "status",
+        "waiting_since",
     )
 
     def __init__(
         self,
-        proxy: "Proxy",
         backend: "Backend",
         downstream: "Downstream",
         head: RequestHead,
         body: Replay,
+        now: float,
     ) -> None:
-        self._proxy = proxy
         self._backend = backend
         self.downstream: Downstream | None = downstream
         """None once the client has gone."""
@@ -103,8 +111,18 @@ class Exchange:
         self.deadline = inf
         """When the whole request has to be over."""
 
+        self.endpoint: Endpoint | None = None
+        """The worker that has it, or had it last."""
+
+        # What becomes of it, for `app.telemetry.requests.EndedRequest`, which says what each is.
         self.attempts = 0
-        self.ready_at = 0.0
+        self.status = 0
+        self.bytes_out = 0
+        self.arrived = now
+        self.ready_at = self.granted_at = self.sent_at = self.answered_at = self.ended_at = 0.0
+        self.ending = COMPLETE
+
+        self.waiting_since = 0.0
         """Since when it could be sent, or sent again."""
 
         self._waited = 0.0
@@ -120,16 +138,31 @@ class Exchange:
         self._retry_after: float | None = None
 
     @property
-    def endpoint(self) -> Endpoint | None:
-        """The worker that has it now."""
-        return None if self._lease is None else self._lease.endpoint
+    def method(self) -> bytes:
+        """The request's method."""
+        return self.head.method
+
+    @property
+    def target(self) -> bytes:
+        """Path and query."""
+        return self.head.target
+
+    @property
+    def worker(self) -> str:
+        """The name of the worker that has it, or had it last."""
+        return "" if self.endpoint is None else self.endpoint.name
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the request's body that have come."""
+        return self.body.size
 
     # --- from the client
 
     def admit(self, now: float) -> None:
         """Ask for a slot: the request is complete, or as much of it has come as may be held."""
         backend = self._backend
-        self.ready_at = now
+        self.ready_at = self.waiting_since = now
         request = backend.pool.policy.timeouts.request
         if request is not None:
             self.deadline = now + request
@@ -162,6 +195,7 @@ class Exchange:
         """The client has left: free what it holds, at once or when the worker is through."""
         self.downstream = None
         self._backend.stats.clients_gone += 1
+        self.ending = ("K" if self._backend.proxy.closing else "C") + self._stage()
         finish = self._backend.pool.policy.on_client_gone is OnClientGone.FINISH
         if finish and self.body.complete and self._upstream is not None:
             self._upstream.resume()
@@ -170,13 +204,19 @@ class Exchange:
 
     def abandon(self, problem: Problem) -> None:
         """Give the request up, since the rest of it cannot be read; the client is told why."""
-        self.cancel()
+        self._free()
+        why = "c" if problem is responses.BODY_TIMEOUT else "P"
         if self._framing is None:
-            self._answer(problem)
-        elif self.downstream is not None:
-            self.downstream.abort()
+            self._answer(problem, why + "R")
+        else:
+            self._break_off(why + "D")
 
     def cancel(self) -> None:
+        """Give the request up: its client has gone."""
+        self._free()
+        self._over(monotonic())
+
+    def _free(self) -> None:
         """Free whatever is held: the place in the queue, the connect, the worker."""
         if self._waiter is not None:
             self._backend.pool.cancel(self._waiter)
@@ -205,9 +245,10 @@ class Exchange:
         """Take the slot and send the request to its worker."""
         self._waiter = None
         self._lease = lease
+        self.endpoint = lease.endpoint
         self.attempts += 1
-        now = lease.granted_at
-        self._waited += now - self.ready_at
+        self.granted_at = now = lease.granted_at
+        self._waited += now - self.waiting_since
         backend = self._backend
         safe = self.body.complete and may_repeat(
             backend.pool.policy.retry, self.head.method, keyed=self.head.keyed
@@ -222,7 +263,8 @@ class Exchange:
         """No slot: tell the client."""
         self._waiter = None
         expired = monotonic() >= self.deadline
-        self._answer(responses.EXPIRED if expired else responses.refusal(refusal))
+        problem = responses.EXPIRED if expired else responses.refusal(refusal)
+        self._answer(problem, "PQ" if isinstance(refusal, QueueFull) else "sQ")
 
     # --- from the connections
 
@@ -236,7 +278,7 @@ class Exchange:
         self._call_off = None
         if outcome is Outcome.CANCELLED:
             self._release(outcome)
-            self._answer(responses.NOT_SENT)
+            self._answer(responses.NOT_SENT, ending(outcome, "C"))
         else:
             self._failed(outcome, detail)
 
@@ -259,6 +301,8 @@ class Exchange:
 
     def switched(self) -> "Downstream | None":
         """Let go of both connections for a tunnel; return the client's, None if it has gone."""
+        self.status = 101
+        self.answered_at = monotonic()
         self._upstream = None
         downstream, self.downstream = self.downstream, None
         return downstream
@@ -266,45 +310,51 @@ class Exchange:
     def tunnel_ended(self, outcome: Outcome) -> None:
         """Give the slot back that the tunnel has held."""
         self._release(outcome)
+        self._over(monotonic())
 
     def response(self, head: ResponseHead, payload: bytes, *, done: bool, trailers: bytes) -> None:
         """Take the final response's head with the first bytes of its body, or hide a refusal."""
+        now = monotonic()
         if head.status in self._backend.pool.policy.retry.refused_statuses:
             self._outcome = Outcome.REFUSED
             self._retry_after = _seconds(head.value(b"retry-after"))
             if self.downstream is not None and self._may_retry(Failure.REFUSED):
                 self._refused_by_worker()
                 return
+        self.status = head.status
+        self.answered_at = now
+        self.bytes_out = len(payload)
         downstream = self.downstream
         if downstream is not None:
-            keep = self.body.complete and not self._proxy.draining
+            keep = self.body.complete and not self._backend.proxy.draining
             framing = self._framing = client_framing(self.head, head, keep_alive=keep)
             if framing.chunked:
                 payload = framing.frame(payload, done=done, trailers=trailers)
             downstream.transport.write(response_head(head, framing.lines, payload))
         if done:
-            self._finish()
+            self._finish(now)
         elif downstream is not None and downstream.blocked and self._upstream is not None:
             self._upstream.pause()
 
     def response_data(self, payload: bytes, *, done: bool, trailers: bytes) -> None:
         """Take more of the response's body."""
+        self.bytes_out += len(payload)
         if self.downstream is not None and self._framing is not None:
             data = self._framing.frame(payload, done=done, trailers=trailers)
             if data:
                 self.downstream.transport.write(data)
         if done:
-            self._finish()
+            self._finish(monotonic())
 
     def upstream_lost(self, outcome: Outcome, detail: str) -> None:
         """The worker's connection is gone before the response's end."""
         self._upstream = None
-        downstream = self.downstream
-        if downstream is None or self._framing is not None:
+        if self.downstream is None:
             self._release(outcome, detail)
-            if downstream is not None:
-                downstream.exchange = None  # it ends here, and not because its client has left
-                downstream.abort()  # the client must see that the response is not whole
+            self._over(monotonic())
+        elif self._framing is not None:
+            self._release(outcome, detail)
+            self._break_off(ending(outcome, "D"))  # the client must see that it is not whole
         else:
             self._failed(outcome, detail)
 
@@ -340,15 +390,15 @@ class Exchange:
             raise AssertionError
         body = self.body
         data = request_head(self.head, downstream.trail, self.identifier, body.wire())
+        self.sent_at = now
         upstream.begin(self, data, now)
         if not body.complete and self._upstream is upstream and not upstream.blocked:
             downstream.resume()
         if self._backend.observer is not None:
             self._backend.observer.sent(self)
 
-    def _finish(self) -> None:
+    def _finish(self, now: float) -> None:
         """The response is read: free the worker, then let the client go on."""
-        now = monotonic()
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             self._let_go(upstream, now)
@@ -356,6 +406,7 @@ class Exchange:
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.release(self._outcome, now, retry_after=self._retry_after)
+        self._over(now)
         if downstream is not None:
             framing = self._framing
             downstream.finished(now, keep_alive=framing is not None and framing.keep_alive)
@@ -405,24 +456,55 @@ class Exchange:
             self._again(outcome, detail)
         else:
             self._release(outcome, detail)
-            self._answer(responses.failure(outcome))
+            stage = "C" if failure is Failure.NOT_SENT else "H"
+            self._answer(responses.failure(outcome), ending(outcome, stage))
 
     def _again(self, outcome: Outcome, detail: str = "", retry_after: float | None = None) -> None:
         """Give the slot back and ask for another, before all who have not been sent yet."""
         # One that refused is not avoided: it is withheld for its pause, and then as good as any.
         if self._lease is not None and outcome is not Outcome.REFUSED:
             self._tried |= {self._lease.endpoint}
-        self.ready_at = monotonic()
+        self.waiting_since = monotonic()
         self._backend.stats.retries[outcome] += 1
         self._release(outcome, detail, retry_after)
         if self._backend.observer is not None:
             self._backend.observer.retried(self, outcome)
-        self._acquire(self.ready_at, retried=True)
+        self._acquire(self.waiting_since, retried=True)
 
-    def _answer(self, problem: Problem) -> None:
+    def _answer(self, problem: Problem, letters: str) -> None:
+        """Answer in a worker's place; `letters` say how it ended, see `app.telemetry.endings`."""
+        self.status = problem.status
+        self.answered_at = now = monotonic()
+        self.ending = letters
         downstream, self.downstream = self.downstream, None
+        self._over(now)
         if downstream is not None:
             downstream.answer(problem, self)
+
+    def _break_off(self, letters: str) -> None:
+        """End a response that cannot be completed; `letters` say why."""
+        self.ending = letters
+        downstream, self.downstream = self.downstream, None
+        self._over(monotonic())
+        if downstream is not None:
+            downstream.exchange = None  # it ends here, and not because its client has left
+            downstream.abort()
+
+    def _over(self, now: float) -> None:
+        """Count it: the last thing that is done for a request."""
+        self.ended_at = now
+        if self._backend.requests is not None:
+            self._backend.requests.ended(self)
+
+    def _stage(self) -> str:
+        """Say where it is, in a letter of `app.telemetry.endings.WHERE`."""
+        if not self._admitted:
+            return "R"
+        if self._waiter is not None:
+            return "Q"
+        if self._call_off is not None:
+            return "C"
+        return "H" if self._framing is None else "D"
 
 
 def _seconds(value: bytes | None) -> float | None:

@@ -40,9 +40,7 @@ class Trail:
         The address is empty if the client left before it could be asked for.
         """
         self._address = address.encode()
-        self._without_host = (
-            b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % self._address
-        )
+        self._without_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % self._address
         self._with_host = self._without_host + b"X-Forwarded-Host: "
         self._trusted = False
         if trusted and address:

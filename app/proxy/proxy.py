@@ -18,12 +18,15 @@ class Proxy:
         self.pool = pool
         self.deadlines = Deadlines()
         self.hangups = Hangups(loop)
-        self.backend = Backend(pool, self.deadlines)
+        self.backend = Backend(self, pool)
         self.connections = self.backend.connections
         self.stats = self.backend.stats
         self.downstreams: set[Downstream] = set()
         self.draining = False
         """Whether clients are to be sent away after their current request."""
+
+        self.closing = False
+        """Whether what is left is being broken off."""
 
         self.on_room = _nothing
         """Called when a client's connection has ended; the listener's."""
@@ -52,6 +55,7 @@ class Proxy:
 
     def close(self) -> None:
         """Break off whatever is left."""
+        self.closing = True
         for downstream in list(self.downstreams):
             downstream.abort()
         self.connections.close()

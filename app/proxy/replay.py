@@ -11,14 +11,17 @@ class Replay:
     cannot be sent again.
     """
 
-    __slots__ = ("_chunked", "_parts", "_trailers", "complete", "held", "whole")
+    __slots__ = ("_chunked", "_parts", "_trailers", "complete", "held", "size", "whole")
 
     def __init__(self, *, chunked: bool, whole: bytes | None = None) -> None:
         """Begin with nothing, or with a whole body that came at once."""
+        self.size = len(whole) if whole else 0
+        """Bytes that have come, held or not."""
+
         self._chunked = chunked
         self._parts: list[bytes] = [whole] if whole else []
         self._trailers = b""
-        self.held = len(whole) if whole else 0
+        self.held = self.size
         """Bytes held."""
 
         self.whole = True
@@ -29,6 +32,7 @@ class Replay:
 
     def add(self, payload: bytes, limit: int, *, sending: bool) -> None:
         """Take a part of the body; `sending` says that it also goes to a worker right now."""
+        self.size += len(payload)
         if not sending or (self.whole and self.held + len(payload) <= limit):
             self._parts.append(payload)
             self.held += len(payload)

@@ -312,9 +312,10 @@ class Upstream(asyncio.Protocol):
         loop then ends the connection, though the answer may lie in the kernel unread.
         """
         pseudo = self.transport.get_extra_info("socket")
-        with contextlib.suppress(OSError), socket.fromfd(
-            pseudo.fileno(), pseudo.family, pseudo.type
-        ) as sock:
+        with (
+            contextlib.suppress(OSError),
+            socket.fromfd(pseudo.fileno(), pseudo.family, pseudo.type) as sock,
+        ):
             while self.exchange is not None and (data := sock.recv(_READ, socket.MSG_DONTWAIT)):
                 self.data_received(data)
 
