@@ -15,12 +15,13 @@ from collections.abc import Collection
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from random import Random
+from typing import Final
 
 from app.balancing.endpoint import Endpoint
 
-_BITS = 48
-_MASK = (1 << _BITS) - 1
-_FIRST_TICKET = 1 << 32
+_BITS: Final = 48
+_MASK: Final = (1 << _BITS) - 1
+_FIRST_TICKET: Final = 1 << 32
 """Tickets below are the random ones of endpoints that were never chosen."""
 
 

@@ -19,7 +19,7 @@ stays in rotation but is withheld: not chosen until its pause or its check is ov
 from collections.abc import Iterable
 from math import inf
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
@@ -30,14 +30,14 @@ from app.balancing.policy import Policy
 from app.balancing.retry import RetryBudget
 from app.balancing.waiters import Claimant, Waiter, Waiters
 
-REFUSAL_PAUSE = 0.1
+REFUSAL_PAUSE: Final = 0.1
 """Seconds that an endpoint gets nothing after it said "full" without a Retry-After."""
 
-REFUSAL_PAUSE_MAX = 30.0
+REFUSAL_PAUSE_MAX: Final = 30.0
 """The longest Retry-After of a worker that is honoured, in seconds."""
 
-_NOBODY: frozenset[Endpoint] = frozenset()
-_ANSWERED = Outcome.ANSWERED
+_NOBODY: Final[frozenset[Endpoint]] = frozenset()
+_ANSWERED: Final = Outcome.ANSWERED
 
 
 class PoolObserver(Protocol):

@@ -7,18 +7,18 @@ that chunk extensions and odd spellings never pass through.
 """
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.http1.errors import ProtocolError
 from app.http1.fields import FIELD_LINES, without
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_TRAILERS = re.compile(FIELD_LINES)
-_CRLF = b"\r\n"
-_MAX_SIZE_LINE = 256
-_MAX_TRAILERS = 16 * 1024
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILERS: Final = re.compile(FIELD_LINES)
+_CRLF: Final = b"\r\n"
+_MAX_SIZE_LINE: Final = 256
+_MAX_TRAILERS: Final = 16 * 1024
 
-_NEVER_TRAILERS = frozenset(
+_NEVER_TRAILERS: Final = frozenset(
     {b"transfer-encoding", b"content-length", b"host", b"connection", b"keep-alive", b"te"}
     | {b"upgrade", b"trailer", b"proxy-connection", b"content-encoding", b"content-type"}
     | {b"content-range", b"authorization", b"set-cookie", b"cookie", b"expect", b"range"}

@@ -1,23 +1,23 @@
 """What request heads and response heads have in common: grammar, framing, hop-by-hop fields."""
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.http1.errors import ProtocolError
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-VALUE = rb"[\t\x20-\x7e\x80-\xff]"
-FIELD_LINES = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
-FIELD_LINE = re.compile(rb"(" + TOKEN + rb"++):[\t ]*+(" + VALUE + rb"*+)\r\n")
-_LONE_NEWLINE = re.compile(rb"\n(?<!\r\n)")
-_MAX_DIGITS = 18
-_ZERO = ord(b"0")
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]"
+FIELD_LINES: Final = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
+FIELD_LINE: Final = re.compile(rb"(" + TOKEN + rb"++):[\t ]*+(" + VALUE + rb"*+)\r\n")
+_LONE_NEWLINE: Final = re.compile(rb"\n(?<!\r\n)")
+_MAX_DIGITS: Final = 18
+_ZERO: Final = ord(b"0")
 
-_KEEP = frozenset({b"keep-alive", b"Keep-Alive"})
+_KEEP: Final = frozenset({b"keep-alive", b"Keep-Alive"})
 """The one option that most peers send, as they spell it."""
 
-NO_NAMES: frozenset[bytes] = frozenset()
-_STANDING_OPTIONS = frozenset(
+NO_NAMES: Final[frozenset[bytes]] = frozenset()
+_STANDING_OPTIONS: Final = frozenset(
     {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"transfer-encoding", b""}
     | {b"content-length", b"host", b"connection", b"proxy-connection"}
 )

@@ -9,6 +9,7 @@ stands, once there is only one and it is a plain number.
 """
 
 import re
+from typing import Final
 
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
@@ -24,28 +25,28 @@ from app.http1.fields import (
     without,
 )
 
-_LINE = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
-_REQUEST = re.compile(_LINE + FIELD_LINES + rb"\r\n")
-_REQUEST_LINE = re.compile(_LINE)
-_SPECIAL = search_for(
+_LINE: Final = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
+_REQUEST: Final = re.compile(_LINE + FIELD_LINES + rb"\r\n")
+_REQUEST_LINE: Final = re.compile(_LINE)
+_SPECIAL: Final = search_for(
     *(b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
     *(b"proxy-connection", b"te", b"http2-settings", b"expect", b"idempotency-key"),
     # With an underscore it is another field, but the same variable to a CGI or WSGI worker.
     *(b"forwarded", b"x[-_]forwarded[-_](?:for|proto|host)", b"x[-_]request[-_]id"),
 )
-_FORWARDED = frozenset(
+_FORWARDED: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
 )
-_NOTHING_CAME: dict[bytes, bytes] = {}
-_METHODS_OF_OURS = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
+_NOTHING_CAME: Final[dict[bytes, bytes]] = {}
+_METHODS_OF_OURS: Final = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 """Methods that an intermediary has a part in."""
 
-_HOPS = re.compile(
+_HOPS: Final = re.compile(
     rb"^(max-forwards:[\t ]*+)([0-9]{1,9})(?=[\t ]*+\r)", re.IGNORECASE | re.MULTILINE
 )
-_OTHER_VERSION = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
-_ABSOLUTE = re.compile(rb"https?://([^/?@:][^/?@]*)((?:[/?].*)?)", re.IGNORECASE)
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_OTHER_VERSION: Final = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?@:][^/?@]*)((?:[/?].*)?)", re.IGNORECASE)
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
 class RequestHead:

@@ -5,6 +5,7 @@ Made as `app.http1.requests` is: `fields` is what goes on to the client, without
 """
 
 import re
+from typing import Final
 
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
@@ -21,18 +22,18 @@ from app.http1.fields import (
     without,
 )
 
-_LINE = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n"
-_RESPONSE = re.compile(_LINE + FIELD_LINES + rb"\r\n")
-_STATUS_LINE = re.compile(_LINE)
-_SPECIAL = search_for(
+_LINE: Final = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n"
+_RESPONSE: Final = re.compile(_LINE + FIELD_LINES + rb"\r\n")
+_STATUS_LINE: Final = re.compile(_LINE)
+_SPECIAL: Final = search_for(
     *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
     *(b"proxy-connection", b"te"),
 )
-_FINAL = 200
-_NO_LENGTH = 204
+_FINAL: Final = 200
+_NO_LENGTH: Final = 204
 """The status that, like all 1xx, may not state a length: RFC 9110, section 8.6."""
 
-_TIMEOUT = re.compile(rb"(?:^|[,\t ])timeout=([0-9]{1,9})", re.IGNORECASE)
+_TIMEOUT: Final = re.compile(rb"(?:^|[,\t ])timeout=([0-9]{1,9})", re.IGNORECASE)
 
 
 class ResponseHead:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Sign
@@ -24,15 +24,15 @@ from app.proxy.upstream import Upstream
 if TYPE_CHECKING:
     from app.proxy.exchange import Exchange
 
-MAX_IDLE = 128
+MAX_IDLE: Final = 128
 """Idle connections kept to one worker at the most."""
 
-_OURS = frozenset(
+_OURS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
 )
 """Errors of a connect that say something of this machine, and nothing of the worker."""
 
-_OUT_OF_ROTATION = frozenset({Phase.EJECTED, Phase.UNREADY, Phase.DRAINING, Phase.GONE})
+_OUT_OF_ROTATION: Final = frozenset({Phase.EJECTED, Phase.UNREADY, Phase.DRAINING, Phase.GONE})
 
 
 class Connections:
@@ -157,9 +157,10 @@ class Connections:
         loop = asyncio.get_running_loop()
         spec = endpoint.spec
         upstream = Upstream(self, endpoint)
+        protocol = cast("asyncio.Protocol", upstream)  # by its methods, not by its base
         try:
             async with asyncio.timeout(self.policy.timeouts.connect):
-                await loop.create_connection(lambda: upstream, spec.host, spec.port)
+                await loop.create_connection(lambda: protocol, spec.host, spec.port)
         except asyncio.CancelledError:
             self._open.discard(upstream)  # it may have been opened: the loop closes it unsaid
             raise

@@ -8,9 +8,9 @@ is to be forgotten: deadlines are minutes away, and thousands of clients may com
 """
 
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
-TICK = 0.05
+TICK: Final = 0.05
 
 
 class Mortal(Protocol):

@@ -23,7 +23,7 @@ import socket
 import struct
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from app.http1.bodies import ChunkedDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
     from app.proxy.proxy import Proxy
     from app.proxy.tunnel import Tunnel
 
-WRITE_BUFFER = 256 * 1024
+WRITE_BUFFER: Final = 256 * 1024
 """Bytes of a response that a slow client may leave with us before its worker is held back."""
 
-_READ_AHEAD = 64 * 1024
+_READ_AHEAD: Final = 64 * 1024
 """Bytes of further requests that a client may send before the first is answered."""
 
-_RESET = struct.pack("ii", 1, 0)
+_RESET: Final = struct.pack("ii", 1, 0)
 """What SO_LINGER takes for: do not, and send a reset."""
 
-_LINGER = 2.0
+_LINGER: Final = 2.0
 """Seconds that a client gets to read our last answer, after which it will send no more to us."""
 
 
-class Downstream(asyncio.Protocol):
+class Downstream:
     """A connection from one client."""
 
     __slots__ = (

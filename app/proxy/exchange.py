@@ -17,7 +17,7 @@ it. Whatever happens, each lease is released once, and before the client's next 
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from app.balancing.endpoint import Endpoint
 from app.balancing.errors import QueueFull, Refusal
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
     from app.proxy.downstream import Downstream
     from app.proxy.upstream import Upstream
 
-FRESH = 1.0
+FRESH: Final = 1.0
 """A request that may not be repeated takes no connection that was idle for longer (seconds): the
 worker might be closing it at this moment, and nobody could tell whether it saw the request."""
 
-_FAILURES = {
+_FAILURES: Final = {
     Outcome.CONNECT_REFUSED: Failure.NOT_SENT,
     Outcome.CONNECT_SILENT: Failure.NOT_SENT,
     Outcome.DIED: Failure.DIED,
     Outcome.TIMED_OUT: Failure.TIMED_OUT,
     Outcome.STALLED: Failure.TIMED_OUT,
 }
-_UNBUDGETED = frozenset({Failure.NOT_SENT, Failure.REFUSED})
-_NOBODY: frozenset[Endpoint] = frozenset()
-_ANSWERED = Outcome.ANSWERED
+_UNBUDGETED: Final = frozenset({Failure.NOT_SENT, Failure.REFUSED})
+_NOBODY: Final[frozenset[Endpoint]] = frozenset()
+_ANSWERED: Final = Outcome.ANSWERED
 
 
 class Exchange:

@@ -8,20 +8,21 @@ host name, under which request id.
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
+from typing import Final
 
 from app.http1.bodies import chunk, last_chunk
 from app.http1.requests import RequestHead
 from app.http1.responses import ResponseHead
 
-VIA = b"leastwise"
-_MAX_REQUEST_ID = 128
-_ENDS = tuple(b"Via: 1.%d %b\r\n\r\n" % (minor, VIA) for minor in (0, 1))
+VIA: Final = b"leastwise"
+_MAX_REQUEST_ID: Final = 128
+_ENDS: Final = tuple(b"Via: 1.%d %b\r\n\r\n" % (minor, VIA) for minor in (0, 1))
 """What ends each head that we write, by the minor version of what came."""
 
-_NO_BODY = frozenset({204, 304})
+_NO_BODY: Final = frozenset({204, 304})
 
-_process_id = os.urandom(8).hex().encode()
-_numbers = count(1)
+_process_id: Final = os.urandom(8).hex().encode()
+_numbers: Final = count(1)
 
 
 def new_request_id() -> bytes:
@@ -120,12 +121,13 @@ class ClientFraming:
         return chunk(payload) + last_chunk(trailers) if done else chunk(payload)
 
 
-_CHUNKS, _CLOSE = b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n"
-_PLAIN = ClientFraming(b"", chunked=False, keep_alive=True)
-_PLAIN_IN_1_0 = ClientFraming(b"Connection: keep-alive\r\n", chunked=False, keep_alive=True)
-_PLAIN_AND_CLOSE = ClientFraming(_CLOSE, chunked=False, keep_alive=False)
-_CHUNKED = ClientFraming(_CHUNKS, chunked=True, keep_alive=True)
-_CHUNKED_AND_CLOSE = ClientFraming(_CHUNKS + _CLOSE, chunked=True, keep_alive=False)
+_CHUNKS: Final = b"Transfer-Encoding: chunked\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_PLAIN: Final = ClientFraming(b"", chunked=False, keep_alive=True)
+_PLAIN_IN_1_0: Final = ClientFraming(b"Connection: keep-alive\r\n", chunked=False, keep_alive=True)
+_PLAIN_AND_CLOSE: Final = ClientFraming(_CLOSE, chunked=False, keep_alive=False)
+_CHUNKED: Final = ClientFraming(_CHUNKS, chunked=True, keep_alive=True)
+_CHUNKED_AND_CLOSE: Final = ClientFraming(_CHUNKS + _CLOSE, chunked=True, keep_alive=False)
 
 
 def client_framing(

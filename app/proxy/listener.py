@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import socket
+from typing import cast
 
 from app.proxy.downstream import Downstream
 from app.proxy.proxy import Proxy
@@ -100,10 +101,14 @@ class Listener:
 
     async def _open(self, sock: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: Downstream(self._proxy), sock)
+            await self._loop.connect_accepted_socket(self._protocol, sock)
         except OSError as error:  # gone before it began
             log.debug("a client left at once: %s", error)
             sock.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Make the protocol of a client: one by its methods, not by its base."""
+        return cast("asyncio.Protocol", Downstream(self._proxy))
 
     def _opened(self, task: "asyncio.Task[object]") -> None:
         """Count it no longer as opening; it is a client by now, or gone."""

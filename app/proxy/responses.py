@@ -6,13 +6,14 @@
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.lease import Outcome
 from app.http1.errors import ProtocolError
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-RETRY_AFTER = 5
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+RETRY_AFTER: Final = 5
 """Seconds that a client is asked to wait after a refusal: long enough for a slot or two of
 15-second work to come free, short enough to be there when it does."""
 
@@ -31,19 +32,23 @@ class Problem:
     retry_after: int | None = None
 
 
-NOT_SENT = Problem(503, "proxy_internal_error", "The balancer is out of sockets.", RETRY_AFTER)
-EXPIRED = Problem(504, "http_response_timeout", "The request took longer than it may.")
-BODY_TIMEOUT = Problem(408, "http_request_error", "The request's body stopped coming.")
-HEAD_TIMEOUT = Problem(408, "http_request_error", "The request's head did not come in time.")
-BODY_TOO_LARGE = Problem(413, "http_request_error", "The request's body is larger than allowed.")
+NOT_SENT: Final = Problem(
+    503, "proxy_internal_error", "The balancer is out of sockets.", RETRY_AFTER
+)
+EXPIRED: Final = Problem(504, "http_response_timeout", "The request took longer than it may.")
+BODY_TIMEOUT: Final = Problem(408, "http_request_error", "The request's body stopped coming.")
+HEAD_TIMEOUT: Final = Problem(408, "http_request_error", "The request's head did not come in time.")
+BODY_TOO_LARGE: Final = Problem(
+    413, "http_request_error", "The request's body is larger than allowed."
+)
 
-_REFUSALS = {
+_REFUSALS: Final = {
     QueueFull: "Every worker is at its limit, and the queue is full.",
     QueueTimeout: "Every worker stayed at its limit for as long as a request may wait.",
     NoEndpoint: "No worker was ready for as long as a request may wait.",
 }
 
-_FAILURES = {
+_FAILURES: Final = {
     Outcome.CONNECT_REFUSED: Problem(502, "connection_refused", "The worker refused."),
     Outcome.CONNECT_SILENT: Problem(504, "connection_timeout", "The worker did not accept."),
     Outcome.DIED: Problem(

@@ -11,7 +11,7 @@ import select
 import socket
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from app.balancing.endpoint import Endpoint
 from app.balancing.lease import Outcome
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from app.proxy.connections import Connections
     from app.proxy.exchange import Exchange
 
-_MAX_HEAD = 64 * 1024
-_MAX_INTERIM = 32
-_READ = 256 * 1024
-_SWITCHING, _FINAL = 101, 200
-_BODYLESS = frozenset({204, 304})
+_MAX_HEAD: Final = 64 * 1024
+_MAX_INTERIM: Final = 32
+_READ: Final = 256 * 1024
+_SWITCHING: Final = 101
+_FINAL: Final = 200
+_BODYLESS: Final = frozenset({204, 304})
 
 
-class Upstream(asyncio.Protocol):
+class Upstream:
     """A connection to one worker."""
 
     __slots__ = (

@@ -17,8 +17,8 @@ BOUNDS: Final[tuple[float, ...]] = (
 )  # fmt: skip
 """Upper bounds of the histograms' buckets in seconds, each admitted; what is longer comes last."""
 
-_BOUNDS = list(BOUNDS)  # bisect is quicker on a list
-_RECENT = 0.1
+_BOUNDS: Final = list(BOUNDS)  # bisect is quicker on a list
+_RECENT: Final = 0.1
 """Weight of the newest answer in a worker's moving average."""
 
 
