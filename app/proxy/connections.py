@@ -19,10 +19,15 @@ from app.balancing.lease import Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.proxy.deadlines import Deadlines
+from app.proxy.keepalive import INTERVAL, QUESTIONS, set_keep_alive, set_user_timeout
 from app.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
     from app.proxy.exchange import Exchange
+
+KEEP_ALIVE: Final = 10
+"""Seconds of silence after which a worker is asked whether it is still there: one that thinks for
+minutes answers this, a node that is gone does not, and is seen to be after 25 s in all."""
 
 MAX_IDLE: Final = 128
 """Idle connections kept to one worker at the most."""
@@ -91,8 +96,7 @@ class Connections:
     def recycle(self, upstream: Upstream, now: float) -> None:
         """Keep a connection whose exchange is over for the next one."""
         endpoint = upstream.endpoint
-        keep = self.pool.policy.timeouts.idle
-        keep = min(keep, upstream.idle_for)
+        keep = min(self.pool.policy.timeouts.idle, upstream.idle_for)
         if keep <= 0 or endpoint not in self.pool.rotation or upstream.transport.is_closing():
             upstream.abort()
             return
@@ -113,14 +117,12 @@ class Connections:
         due = upstream.idle_since + min(self.policy.timeouts.idle, upstream.idle_for)
         if now < due:
             return due
-        self._drop(upstream)
-        upstream.abort()
+        self._discard(upstream)
         return None
 
     def spoiled(self, upstream: Upstream) -> None:
         """Close an idle connection on which the worker spoke unasked."""
-        self._drop(upstream)
-        upstream.abort()
+        self._discard(upstream)
 
     def opened(self, upstream: Upstream) -> None:
         """Count a connection."""
@@ -154,13 +156,10 @@ class Connections:
     # --- inside
 
     async def _connect(self, endpoint: Endpoint, exchange: "Exchange") -> None:
-        loop = asyncio.get_running_loop()
-        spec = endpoint.spec
         upstream = Upstream(self, endpoint)
-        protocol = cast("asyncio.Protocol", upstream)  # by its methods, not by its base
         try:
             async with asyncio.timeout(self.policy.timeouts.connect):
-                await loop.create_connection(lambda: protocol, spec.host, spec.port)
+                await self._reach(upstream)
         except asyncio.CancelledError:
             self._open.discard(upstream)  # it may have been opened: the loop closes it unsaid
             raise
@@ -178,8 +177,34 @@ class Connections:
             exchange.connect_failed(Outcome.CONNECT_REFUSED, "closed at once")
             return
         sock: socket.socket = upstream.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        set_keep_alive(sock, idle=KEEP_ALIVE)
+        set_user_timeout(sock, KEEP_ALIVE + INTERVAL * QUESTIONS)
         exchange.connected(upstream)
+
+    async def _reach(self, upstream: Upstream) -> None:
+        """Open a connection; where files have run out, in the place of an idle one."""
+        loop = asyncio.get_running_loop()
+        spec = upstream.spec
+        protocol = cast("asyncio.Protocol", upstream)  # by its methods, not by its base
+        try:
+            await loop.create_connection(lambda: protocol, spec.host, spec.port)
+        except OSError as error:
+            eldest = self._eldest() if error.errno in _OURS else None
+            if eldest is None:
+                raise
+            self._discard(eldest)
+            await eldest.closed()
+            await loop.create_connection(lambda: protocol, spec.host, spec.port)
+
+    def _eldest(self) -> Upstream | None:
+        """Return the connection that has been idle for longest."""
+        oldest = [idle[0] for idle in self._idle.values() if idle]
+        return min(oldest, key=lambda upstream: upstream.idle_since, default=None)
+
+    def _discard(self, upstream: Upstream) -> None:
+        """Close an idle connection."""
+        self._drop(upstream)
+        upstream.abort()
 
     def _drop(self, upstream: Upstream) -> bool:
         """Take a connection off the idle ones; return whether it was there."""

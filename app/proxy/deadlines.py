@@ -7,10 +7,13 @@ calls `sweep` every `TICK` seconds; a deadline is kept to within two ticks. A co
 is to be forgotten: deadlines are minutes away, and thousands of clients may come and go in that.
 """
 
+import logging
 from math import inf
 from typing import Final, Protocol
 
 TICK: Final = 0.05
+
+log: Final = logging.getLogger(__name__)
 
 
 class Mortal(Protocol):
@@ -57,7 +60,11 @@ class Deadlines:
                 if mortal.armed > now:
                     continue  # forgotten, or enrolled anew for later, in this very sweep
                 mortal.armed = inf
-                when = mortal.expire(now)
+                try:
+                    when = mortal.expire(now)
+                except Exception:  # one connection's fault is not to end all the others
+                    log.exception("looking at %r has failed", mortal)
+                    continue
                 if when is not None:
                     self.arm(mortal, max(when, now + TICK))
 

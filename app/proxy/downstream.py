@@ -59,6 +59,7 @@ class Downstream:
         "_buffer",
         "_decoder",
         "_in_loop",
+        "_limits",
         "_lingering",
         "_paused",
         "_proxy",
@@ -80,6 +81,7 @@ class Downstream:
 
     def __init__(self, proxy: "Proxy") -> None:
         self._proxy = proxy
+        self._limits = proxy.limits
         self.exchange: Exchange | None = None
         """The request that is being served."""
 
@@ -114,7 +116,7 @@ class Downstream:
         address = peer[0] if peer else ""
         if "." in address:
             address = address.removeprefix("::ffff:")  # an IPv4 client of a dual-stack port
-        self.trail = Trail(address, self._proxy.settings.trusted_networks)
+        self.trail = Trail(address, self._limits.trusted_networks)
         self._proxy.downstreams.add(self)
         self._rest(monotonic())
 
@@ -157,7 +159,7 @@ class Downstream:
         elif self.tunnel is not None:
             self.tunnel.client_blocked()
         self._unsent = self.transport.get_write_buffer_size()
-        self._wait(self._proxy.settings.client_body_timeout)
+        self._wait(self._limits.body_timeout)
 
     def resume_writing(self) -> None:
         """Let the worker go on, or the next request begin."""
@@ -226,7 +228,7 @@ class Downstream:
         if self._paused and not self.transport.is_closing():
             self._paused = False
             self._proxy.hangups.unwatch(self._socket)
-            self._wait(self._proxy.settings.client_body_timeout)
+            self._wait(self._limits.body_timeout)
             self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -262,7 +264,7 @@ class Downstream:
     def _read_request(self, data: bytes) -> None:
         """Begin a request that came whole and alone, as most do; any other goes the long way."""
         proxy = self._proxy
-        settings = proxy.settings
+        limits = self._limits
         try:
             head = read_request(data)
         except ProtocolError as error:
@@ -273,8 +275,8 @@ class Downstream:
             or head.chunked
             or head.upgrade is not None
             or len(data) - head.size != (head.content_length or 0)
-            or head.size > settings.max_header_bytes
-            or (settings.max_body_bytes is not None and len(data) > settings.max_body_bytes)
+            or head.size > limits.header_bytes
+            or (limits.body_bytes is not None and len(data) > limits.body_bytes)
         ):
             self._read_requests(data, searched=0)
             return
@@ -297,10 +299,10 @@ class Downstream:
                 while data.startswith(b"\r\n", begin):  # allowed before a request: RFC 9112, 2.2
                     begin += 2
                 self._buffer = data = data[begin:]
-                end = head_end(data, self._proxy.settings.max_header_bytes, searched)
+                end = head_end(data, self._limits.header_bytes, searched)
                 if end < 0:
                     if data and not searched:
-                        self._wait(self._proxy.settings.client_header_timeout)
+                        self._wait(self._limits.header_timeout)
                     return
                 self._buffer = data[end:]
                 self._begin(parse_request(data[:end]))
@@ -316,7 +318,7 @@ class Downstream:
 
     def _begin(self, head: RequestHead) -> None:
         """Serve a request; what follows its head is in the buffer."""
-        settings = self._proxy.settings
+        limits = self._limits
         if head.upgrade != b"websocket" or head.has_body or head.minor == 0:
             head.upgrade = None  # served as the plain HTTP/1.1 that it is, too
         proxy, now = self._proxy, monotonic()
@@ -327,7 +329,7 @@ class Downstream:
             return
         length = head.content_length or 0
         self._decoder = decoder = ChunkedDecoder() if head.chunked else LengthDecoder(length)
-        limit = settings.max_body_bytes
+        limit = limits.body_bytes
         if limit is not None and length > limit:
             exchange.abandon(responses.BODY_TOO_LARGE)
             return
@@ -337,7 +339,7 @@ class Downstream:
         elif head.expects_continue:
             self.transport.write(responses.CONTINUE)
         if not decoder.done and not self._paused:
-            self._wait(settings.client_body_timeout)
+            self._wait(limits.body_timeout)
 
     def _read_body(self, decoder: Decoder, data: bytes) -> None:
         exchange = self.exchange
@@ -349,7 +351,7 @@ class Downstream:
             exchange.abandon(responses.misunderstood(error))
             return
         self._since = monotonic()
-        limit = self._proxy.settings.max_body_bytes
+        limit = self._limits.body_bytes
         if limit is not None and exchange.body.size + len(payload) > limit:
             exchange.abandon(responses.BODY_TOO_LARGE)
             return
@@ -380,7 +382,7 @@ class Downstream:
         """Wait for a request, with nothing in the way."""
         self._resting = True
         self._since = now
-        due = now + self._proxy.settings.client_idle_timeout
+        due = now + self._limits.idle_timeout
         if due < self.armed:
             self._proxy.deadlines.arm(self, due)
 
@@ -409,7 +411,7 @@ class Downstream:
         """Close after what was written, or when the client has stopped taking it."""
         self.transport.close()
         self._unsent = self.transport.get_write_buffer_size()
-        self._wait(self._proxy.settings.client_body_timeout)
+        self._wait(self._limits.body_timeout)
 
     def _linger(self) -> None:
         """Say that we are through, and throw away what still comes.
@@ -441,20 +443,20 @@ class Downstream:
 
     def _limit(self) -> float | None:
         """Return how long the client may take for what is its turn now, or None."""
-        settings = self._proxy.settings
+        limits = self._limits
         if self.transport.is_closing():
-            return settings.client_body_timeout
+            return limits.body_timeout
         if self.blocked:
-            return settings.client_body_timeout
+            return limits.body_timeout
         if self._lingering:
             unsent = self.transport.get_write_buffer_size()
-            return settings.client_body_timeout if unsent else _LINGER
+            return limits.body_timeout if unsent else _LINGER
         if self.tunnel is not None:
             return None
         if self.exchange is None:
-            return settings.client_header_timeout if self._buffer else settings.client_idle_timeout
+            return limits.header_timeout if self._buffer else limits.idle_timeout
         if self._decoder is not None and not self._paused:
-            return settings.client_body_timeout
+            return limits.body_timeout
         return None
 
     def _wait(self, limit: float) -> None:

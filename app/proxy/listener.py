@@ -9,17 +9,26 @@ import asyncio
 import errno
 import logging
 import socket
+from math import inf
+from time import monotonic
 from typing import cast
 
 from app.proxy.downstream import Downstream
+from app.proxy.keepalive import set_keep_alive
 from app.proxy.proxy import Proxy
 
 BACKLOG = 4096
 _BATCH = 64
 """Connections accepted in one turn of the loop, so that others get their turn too."""
 
+_KEEP_ALIVE = 30
+"""Seconds of silence after which a client is asked whether it is still there."""
+
 _PAUSE = 0.1
 """Seconds until accepting is tried again after the kernel had no file or memory left."""
+
+_QUIET = 10.0
+"""Seconds between two warnings that accepting pauses."""
 
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -35,6 +44,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         self._accepting = False
+        self._warned_at = -inf
         self._opening: set[asyncio.Task[object]] = set()
         proxy.on_room = self._room
 
@@ -50,6 +60,7 @@ class Listener:
             (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::"
         )
         sock.setblocking(False)
+        set_keep_alive(sock, idle=_KEEP_ALIVE)  # those that are accepted inherit it
         self._sockets.append(sock)
         self._accepting = False
         self._room()
@@ -80,7 +91,7 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_BATCH):
             if self._count() >= self._max:
-                log.warning("at the limit of %d client connections: accepting pauses", self._max)
+                self._warn(f"at the limit of {self._max} client connections")
                 self._pause()
                 return
             try:
@@ -90,7 +101,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _SHORTAGE:
                     raise
-                log.warning("accepting pauses: %s", error.strerror)
+                self._warn(error.strerror or str(error))
                 self._pause()
                 self._loop.call_later(_PAUSE, self._room)
                 return
@@ -98,6 +109,13 @@ class Listener:
             task = self._loop.create_task(self._open(sock))
             self._opening.add(task)
             task.add_done_callback(self._opened)
+
+    def _warn(self, why: str) -> None:
+        """Say that accepting pauses: at times, since at the limit it does so for each client."""
+        now = monotonic()
+        if now - self._warned_at >= _QUIET:
+            self._warned_at = now
+            log.warning("%s: accepting pauses until others have left", why)
 
     async def _open(self, sock: socket.socket) -> None:
         try:

@@ -8,13 +8,14 @@ from app.proxy.backend import Backend
 from app.proxy.deadlines import Deadlines
 from app.proxy.downstream import Downstream
 from app.proxy.hangups import Hangups
+from app.proxy.limits import client_limits
 
 
 class Proxy:
     """The data path of one pool."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, pool: Pool) -> None:
-        self.settings = settings
+        self.limits = client_limits(settings)
         self.pool = pool
         self.deadlines = Deadlines()
         self.hangups = Hangups(loop)

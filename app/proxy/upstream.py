@@ -38,6 +38,7 @@ class Upstream:
 
     __slots__ = (
         "_buffer",
+        "_closed",
         "_connections",
         "_decoder",
         "_due",
@@ -75,6 +76,7 @@ class Upstream:
 
         self.armed = inf
         self._due = inf
+        self._closed: asyncio.Future[None] | None = None
         self._buffer = b""
         self._decoder: Decoder | None = None
         """Follows a response's body that did not come whole with its head."""
@@ -156,6 +158,11 @@ class Upstream:
         self.exchange = self.tunnel = None
         self.transport.abort()
 
+    async def closed(self) -> None:
+        """Wait until the loop has closed the socket, after `abort`."""
+        self._closed = asyncio.get_running_loop().create_future()
+        await self._closed
+
     # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -204,6 +211,8 @@ class Upstream:
         elif self.exchange is not None:
             self._lost(Outcome.DIED, "reset" if exc else "closed")
         self._connections.lost(self)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)  # whoever waits goes on in the loop's next turn
 
     def pause_writing(self) -> None:
         """Hold the client back: the worker reads slowly."""
