@@ -6,7 +6,7 @@ SPEED ?= 10
 FAULT ?= kill
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage bench tools manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled bench tools manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,19 @@ coverage: $(VENV)/.installed .tools/lock ## Run every test; the core must be cov
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
 
+compiled: build/compiled/.built ## Compile the request's way into build/compiled (needs a C compiler)
+
+# In a copy: the compiler leaves its modules beside the sources, where they would shadow them.
+build/compiled/.built: $(VENV)/.installed $(shell find app -type f -not -name '*.pyc')
+	rm -rf build
+	mkdir -p build/source
+	cp -R app pyproject.toml README.md LICENSE build/source/
+	cd build/source && HATCH_BUILD_HOOK_ENABLE_MYPYC=1 \
+	  ../../$(BIN)/python -m hatchling build --target wheel --directory ../wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled \
+	  build/wheel/*.whl
+	@touch $@
+
 bench: $(VENV)/.installed ## Measure; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
@@ -64,12 +77,14 @@ lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hash
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --constraints requirements.lock \
 	  --extra demo --group dev pyproject.toml -o requirements-dev.lock
-	$(BIN)/python -c 'import tomllib; \
-	  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
+	  wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]; \
+	  compiler = wheel["hooks"]["mypyc"]["dependencies"]; \
+	  print(*project["build-system"]["requires"], *compiler, sep="\n")' | \
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --constraints requirements-dev.lock \
 	  - -o requirements-build.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report
+	rm -rf $(VENV) .tools build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report
 	find . -name __pycache__ -prune -exec rm -rf {} +
