@@ -15,9 +15,10 @@ The first tells what ended it, the second where it was by then:
 | `R`   | a resource of the balancer is out  |        |                                         |
 | `K`   | the balancer was stopped           |        |                                         |
 
-So `--` is well, `sQ` waited for as long as it may, `PQ` found the queue full, `SC` and `sC` got no
-connection, `SH` lost its worker and might not be sent again, `sH` got no answer in time, `PH` an
-answer that was not HTTP, `SD` half an answer, `CQ` and `CH` were given up by their client.
+So `--` is well; `sQ` waited for as long as it may, `SQ` did so while no worker was in rotation,
+`PQ` found the queue full; `SC` and `sC` got no connection, `SH` lost its worker and might not be
+sent again, `sH` got no answer in time, `PH` an answer that was not HTTP, `SD` half an answer; `CQ`
+and `CH` were given up by their client.
 """
 
 from typing import Final
@@ -25,6 +26,13 @@ from typing import Final
 from app.balancing.lease import Outcome
 
 COMPLETE: Final = "--"
+
+QUEUE_FULL: Final = "PQ"
+QUEUE_TIMEOUT: Final = "sQ"
+NO_ENDPOINT: Final = "SQ"
+BAD_REQUEST: Final = "PR"
+SLOW_REQUEST: Final = "cR"
+"""The endings of requests that never had a slot, by what the client was told."""
 
 WHERE: Final = {
     "R": "coming from the client",
@@ -38,7 +46,7 @@ WHERE: Final = {
 WHY: Final = {
     "C": "the client left",
     "c": "the client took too long",
-    "S": "the worker refused or closed the connection",
+    "S": "the worker refused, closed the connection, or was not there",
     "s": "it took longer than allowed",
     "P": "a limit or a protocol error",
     "R": "the balancer was out of sockets",

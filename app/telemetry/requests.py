@@ -7,6 +7,7 @@ no locks. Who reads (`app.admin.metrics`, `app.telemetry.history`) does all the 
 """
 
 from bisect import bisect_left
+from collections import Counter
 from typing import Final, Protocol
 
 from app.telemetry.endings import COMPLETE
@@ -120,13 +121,16 @@ class Histogram:
 class RequestStats:
     """All requests of one pool since the start."""
 
-    __slots__ = ("classes", "duration", "first_byte", "latency", "log", "waiting")
+    __slots__ = ("classes", "duration", "endings", "first_byte", "latency", "log", "waiting")
 
     def __init__(self, log: RequestLog | None = None) -> None:
         self.log = log
         self.classes = [0] * 10
         """How many ended with which class of status, by its first digit; at 0 those that were
         never answered."""
+
+        self.endings: Counter[str] = Counter()
+        """How many ended otherwise than complete, by their two letters."""
 
         self.duration = Histogram()
         """From the head to the end."""
@@ -162,8 +166,11 @@ class RequestStats:
             histogram = self.first_byte
             histogram.counts[bisect_left(_BOUNDS, seconds)] += 1
             histogram.total += seconds
+        if request.ending != COMPLETE:
+            self.endings[request.ending] += 1
+        elif answered:
             sent = request.sent_at
-            if sent and request.ending == COMPLETE:
+            if sent:
                 worker, latency = request.worker, self.latency
                 seconds = answered - sent
                 before = latency.get(worker, seconds)

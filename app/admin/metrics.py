@@ -1,0 +1,265 @@
+"""`/metrics`: what Prometheus scrapes, made of the pool's own numbers at the moment of asking.
+
+Nothing is counted here. What is told of an endpoint ends with the endpoint, so the number of time
+series is bounded by the endpoints of the moment. A scrape of 500 workers takes some 15 ms of CPU;
+it is written family by family with the event loop let go between them, so that no request waits
+for more than the longest one.
+
+Names and labels follow Prometheus's conventions (base units, `_total`); the durations are those of
+OpenTelemetry's `http.server.request.duration`, under this program's prefix.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from fastapi import APIRouter, Response
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from app import __version__
+from app.admin.view import Watched
+from app.balancing.endpoint import Endpoint, Phase
+from app.balancing.pool import Pool
+from app.telemetry.endings import NO_ENDPOINT, QUEUE_FULL, QUEUE_TIMEOUT
+from app.telemetry.requests import BOUNDS, Histogram
+
+_REFUSALS = {
+    "queue_full": QUEUE_FULL,
+    "queue_timeout": QUEUE_TIMEOUT,
+    "no_endpoint": NO_ENDPOINT,
+}
+_BOUNDS = [*map(str, BOUNDS), "+Inf"]
+
+
+def router(view: Watched) -> APIRouter:
+    """Serve the metrics of `view`."""
+    routes = APIRouter()
+    process = CollectorRegistry()
+    ProcessCollector(registry=process)
+    PlatformCollector(registry=process)
+    GCCollector(registry=process)
+
+    @routes.get("/metrics", summary="For Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        parts = []
+        for family in families(view):
+            parts.append(generate_latest(_one(family)))
+            await asyncio.sleep(0)  # others have requests to serve
+        parts.append(generate_latest(process))
+        return Response(b"".join(parts), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    return routes
+
+
+def families(view: Watched) -> Iterator[Metric]:
+    """Yield every metric of the balancer, each read when it is asked for."""
+    yield _gauge("build_info", "The version that runs.", {"version": __version__}, 1)
+    yield from _requests(view)
+    yield from _pool(view)
+    yield from _endpoints(view.pool, view.telemetry.requests.latency)
+    yield from _surroundings(view)
+
+
+class _One(Collector):
+    """A single family, for who wants a registry."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield it."""
+        yield self._family
+
+
+def _one(family: Metric) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(_One(family))
+    return registry
+
+
+# --- the parts
+
+
+def _requests(view: Watched) -> Iterator[Metric]:
+    pool, stats = {"pool": view.pool.name}, view.telemetry.requests
+    yield _counter(
+        "requests", "Requests that ended, by the class of their status; none if not answered.",
+        pool, "code_class", {_class(digit): count for digit, count in enumerate(stats.classes)
+                             if count or digit in {2, 4, 5}},
+    )  # fmt: skip
+    yield _counter(
+        "requests_incomplete",
+        "Requests that did not come to their end, by two letters (see the documentation).",
+        pool, "ending", stats.endings,
+    )  # fmt: skip
+    yield _counter(
+        "refusals", "Requests that got no slot, and were answered 503.", pool, "reason",
+        {reason: stats.endings[letters] for reason, letters in _REFUSALS.items()},
+    )  # fmt: skip
+    yield _counter(
+        "retries", "Attempts that failed and were sent again, by how they had ended.",
+        pool, "reason", {outcome.name.lower(): n for outcome, n in view.retries.items()},
+    )  # fmt: skip
+    for name, text, histogram in (
+        ("request_duration_seconds", "From the request's head to its end.", stats.duration),
+        ("request_queue_seconds", "From asking for a slot to the last slot.", stats.waiting),
+        ("request_first_byte_seconds", "From head to the answer's head.", stats.first_byte),
+    ):
+        yield _histogram(name, text, pool, histogram)
+
+
+def _pool(view: Watched) -> Iterator[Metric]:
+    pool, labels = view.pool, {"pool": view.pool.name}
+    policy = pool.policy
+    yield _gauge("requests_in_flight", "Requests that workers have now.", labels, pool.in_flight)
+    yield _gauge("queue_length", "Requests that wait for a slot.", labels, pool.queued)
+    yield _gauge("queue_limit", "Most requests that may wait.", labels, policy.queue.size)
+    if policy.max_in_flight is not None:
+        slots = policy.max_in_flight * len(pool.rotation)
+        yield _gauge("slots", "Cap times workers in rotation.", labels, slots)
+    yield _gauge(
+        "endpoints_in_rotation", "Workers that get new requests.", labels, len(pool.rotation)
+    )
+    phases = Counter(endpoint.phase for endpoint in pool.endpoints.values())
+    by_phase = GaugeMetricFamily(
+        "leastwise_endpoints", "Workers, by what they are doing.", labels=["pool", "phase"]
+    )
+    for phase in Phase:
+        by_phase.add_metric([pool.name, phase.value], phases[phase])
+    yield by_phase
+    yield _counter(
+        "ejections", "Workers taken out of rotation, by what was seen of them.", labels, "reason",
+        {sign.name.lower(): count for sign, count in view.telemetry.events.ejections.items()},
+    )  # fmt: skip
+
+
+def _endpoints(pool: Pool, latency: Mapping[str, float]) -> Iterator[Metric]:
+    names = ["pool", "endpoint"]
+    shown = told_apart(pool.endpoints.values())
+
+    def gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"leastwise_endpoint_{name}", text, labels=[*names, *more])
+
+    phase = gauge("phase", "1 for what the worker is doing.", "phase")
+    in_flight = gauge("in_flight", "Requests that the worker has now.")
+    seconds = gauge("answer_seconds", "Moving average from sent to the answer's head.")
+    requests = CounterMetricFamily(
+        "leastwise_endpoint_requests", "Requests sent its way, retries each counted.", labels=names
+    )
+    errors = CounterMetricFamily(
+        "leastwise_endpoint_errors",
+        "Of these: failed after they were sent, refused as full, or without a connection.",
+        labels=[*names, "reason"],
+    )
+    for name, endpoint in shown.items():
+        who = [pool.name, name]
+        phase.add_metric([*who, endpoint.phase.value], 1)
+        in_flight.add_metric(who, endpoint.in_flight)
+        requests.add_metric(who, endpoint.granted)
+        errors.add_metric([*who, "failed"], endpoint.failed)
+        errors.add_metric([*who, "refused"], endpoint.refusals)
+        errors.add_metric([*who, "connect"], endpoint.connect_errors)
+        if endpoint.name in latency:
+            seconds.add_metric(who, latency[endpoint.name])
+    yield from (phase, in_flight, requests, errors, seconds)
+
+
+def told_apart(endpoints: Iterable[Endpoint]) -> dict[str, Endpoint]:
+    """Return the endpoints by names that differ.
+
+    A pod of a StatefulSet comes back under its old name, maybe while its last life still has a
+    request: then only the new one is told, since a name told twice fails the whole scrape.
+    """
+    shown: dict[str, Endpoint] = {}
+    for endpoint in sorted(endpoints, key=lambda endpoint: not endpoint.member):
+        if endpoint.name not in shown:
+            shown[endpoint.name] = endpoint
+        elif endpoint.member:
+            shown[endpoint.spec.identity] = endpoint
+    return shown
+
+
+def _surroundings(view: Watched) -> Iterator[Metric]:
+    labels, telemetry = {"pool": view.pool.name}, view.telemetry
+    clients, workers = view.connections()
+    yield _gauge("downstream_connections", "Open connections of clients.", labels, clients)
+    yield _gauge("upstream_connections", "Open connections to workers.", labels, workers)
+    yield _gauge("ready", "Whether new requests should come here.", labels, int(not view.unready()))
+    yield _gauge(
+        "probe_ignored",
+        "Whether the probe is not obeyed, since every worker fails it.",
+        labels,
+        int(view.probe_ignored),
+    )
+    yield _gauge(
+        "config_generation",
+        "Configurations that came into force.",
+        labels,
+        telemetry.config_generation,
+    )
+    yield _gauge(
+        "config_ok", "Whether the pool's file, as it stands, is in force.", labels,
+        int(telemetry.config_ok),
+    )  # fmt: skip
+    updates = CounterMetricFamily(
+        "leastwise_endpoint_updates", "Snapshots taken in from discovery.", labels=["pool"]
+    )
+    updates.add_metric([view.pool.name], telemetry.endpoint_updates)
+    yield updates
+    watch = view.discovery
+    if watch is None:
+        return
+    yield _gauge("watch_up", "Whether a watch stands.", labels, int(watch.watching))
+    if watch.last_contact is not None:
+        age = asyncio.get_running_loop().time() - watch.last_contact
+        yield _gauge("watch_age_seconds", "Since the API server was last heard.", labels, age)
+    restarts = CounterMetricFamily(
+        "leastwise_watch_restarts", "Watches begun anew because of a failure.", labels=["pool"]
+    )
+    restarts.add_metric([view.pool.name], watch.restarts)
+    yield restarts
+
+
+# --- how a family is made
+
+
+def _class(digit: int) -> str:
+    return f"{digit}xx" if digit else "none"
+
+
+def _gauge(name: str, text: str, labels: Mapping[str, str], value: float) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"leastwise_{name}", text, labels=list(labels))
+    family.add_metric(list(labels.values()), value)
+    return family
+
+
+def _counter(
+    name: str, text: str, labels: Mapping[str, str], by: str, counts: Mapping[str, int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"leastwise_{name}", text, labels=[*labels, by])
+    for key, count in sorted(counts.items()):
+        family.add_metric([*labels.values(), key], count)
+    return family
+
+
+def _histogram(
+    name: str, text: str, labels: Mapping[str, str], histogram: Histogram
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(f"leastwise_{name}", text, labels=list(labels))
+    buckets = list(zip(_BOUNDS, histogram.cumulated(), strict=True))
+    family.add_metric(list(labels.values()), buckets, histogram.total)
+    return family

@@ -1,0 +1,169 @@
+"""What happened to the workers and to the balancer: the last events, and the log's lines of them.
+
+Observes a pool; the composition root adds what is no change of a worker by `note`. Each event has
+a number, the same here, in the log and on the dashboard's time line. What comes and goes by the
+second (suspicion without a consequence, a worker that says "full") is in the log at level DEBUG
+only: it would push everything else out.
+"""
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from app.balancing.endpoint import Endpoint, Phase
+from app.balancing.health import Health, Sign
+from app.balancing.lease import Outcome
+
+log = logging.getLogger("leastwise.workers")
+
+KEPT = 500
+"""Events that are remembered."""
+
+_PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
+_LEVELS = {
+    Phase.EJECTED: logging.WARNING,
+    Phase.SUSPECT: logging.DEBUG,
+    Phase.REFUSING: logging.DEBUG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened."""
+
+    number: int
+    at: float
+    """Seconds since 1970."""
+
+    kind: str
+    """What a person would call it: joined, ejected, back, draining, unready, left; config,
+    balancer; lost, of a request that lost its worker."""
+
+    text: str
+    worker: str = ""
+    phase: str = ""
+    reason: str = ""
+    in_flight: int = 0
+    """How many requests the worker had."""
+
+    after: float | None = None
+    """Seconds: of an ejection since the first sign of trouble, of a return since it was out."""
+
+    request_id: str = ""
+
+    def fields(self) -> Mapping[str, object]:
+        """Return what is set, for a log that takes fields."""
+        told = {name: value for name, value in asdict(self).items() if value not in {"", None}}
+        told["event"] = told.pop("number")
+        del told["text"], told["at"]
+        return told
+
+
+class Events:
+    """The last events of one pool, and how often workers were ejected."""
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._numbers = 0
+        self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._doubted: dict[str, float] = {}
+        self._out: dict[str, float] = {}
+        self.ejections: Counter[Sign] = Counter()
+        """By the sign that ejected."""
+
+    def __iter__(self) -> Iterator[Event]:
+        """All that are remembered, the oldest first."""
+        return iter(self._kept)
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._numbers
+
+    def since(self, number: int) -> list[Event]:
+        """Return the events after that number."""
+        if number >= self._numbers:
+            return []
+        return [event for event in self._kept if event.number > number]
+
+    def note(self, kind: str, text: str, level: int = logging.INFO) -> None:
+        """Remember and log what is no change of a worker's phase."""
+        self._add(Event(self._next(), self._wall(), kind, text), level)
+
+    def lost(self, identifier: bytes, worker: str, outcome: Outcome, *, again: bool) -> None:
+        """Remember and log a request whose attempt failed."""
+        request_id = identifier.decode("latin-1")
+        then = "sent again" if again else "given up"
+        event = Event(
+            self._next(), self._wall(), "lost", f"request {request_id}: {outcome.value}, {then}",
+            worker=worker, reason=outcome.value, request_id=request_id,
+        )  # fmt: skip
+        self._add(event, logging.INFO if again else logging.WARNING)
+
+    # --- as observer of the pool
+
+    def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
+        """Say what became of the endpoint, and why."""
+        phase = endpoint.phase
+        passing = phase in _PASSING or (phase is Phase.READY and before in _PASSING)
+        level = logging.DEBUG if passing else _LEVELS.get(phase, logging.INFO)
+        reason = endpoint.health.reason if phase in {Phase.EJECTED, Phase.SUSPECT} else ""
+        text = "{}: {} -> {}{}, {} in flight".format(
+            endpoint.name,
+            "new" if before is None else before.value,
+            phase.value,
+            f" ({reason})" if reason else "",
+            endpoint.in_flight,
+        )
+        after = self._after(endpoint, before, now)
+        if passing:
+            log.debug("%s", text)
+            return
+        kind = _kind(phase, before)
+        event = Event(
+            self._next(), self._wall(), kind, text, worker=endpoint.name, phase=phase.value,
+            reason=reason, in_flight=endpoint.in_flight, after=after,
+        )  # fmt: skip
+        self._add(event, level)
+
+    def health_changed(self, endpoint: Endpoint, now: float) -> None:  # noqa: ARG002
+        """Count the ejections."""
+        health = endpoint.health
+        if health.state is Health.EJECTED and health.sign is not None:
+            self.ejections[health.sign] += 1
+
+    # --- inside
+
+    def _after(self, endpoint: Endpoint, before: Phase | None, now: float) -> float | None:
+        """Follow how long the endpoint was in doubt or out."""
+        identity, phase = endpoint.spec.identity, endpoint.phase
+        if phase is Phase.SUSPECT:
+            self._doubted[identity] = now
+            return None
+        doubted = self._doubted.pop(identity, now)
+        if phase is Phase.EJECTED:
+            self._out[identity] = now
+            return now - doubted
+        out = self._out.pop(identity, None)
+        if phase is Phase.READY and before is Phase.EJECTED and out is not None:
+            return now - out
+        return None
+
+    def _next(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _add(self, event: Event, level: int) -> None:
+        self._kept.append(event)
+        log.log(level, "%s", event.text, extra={"fields": event.fields()})
+
+
+def _kind(phase: Phase, before: Phase | None) -> str:
+    """Say in a word what a change of phase is for people."""
+    if phase is Phase.READY:
+        return "joined" if before in {None, Phase.GONE} else "back"
+    if before is None and phase is not Phase.EJECTED:
+        return "joined"
+    return "left" if phase is Phase.GONE else phase.value

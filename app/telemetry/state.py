@@ -1,0 +1,38 @@
+"""All that one balancer remembers for people: made by the composition root, read by the admin port.
+
+Nothing of it decides anything: a balancer without it would balance the same.
+"""
+
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from app.balancing.pool import Pool
+from app.telemetry.events import Events
+from app.telemetry.history import History
+from app.telemetry.requests import RequestLog, RequestStats
+
+
+class Telemetry:
+    """The requests, events and last minutes of one pool."""
+
+    def __init__(
+        self, pool: Pool, retries: Callable[[], int], log: RequestLog | None = None
+    ) -> None:
+        """Observe `pool`; `retries` tells how many attempts were sent again since the start."""
+        self.requests = RequestStats(log)
+        self.events = Events()
+        self.history = History(pool, self.requests, retries)
+        pool.observers.append(self.events)
+        self.boot = uuid4().hex
+        """Another in each process: a page that sees it change knows of the restart."""
+
+        self.started_at = time.time()
+        self.endpoint_updates = 0
+        """Snapshots taken in from discovery."""
+
+        self.config_generation = 1
+        """Configurations that came into force."""
+
+        self.config_ok = True
+        """Whether the pool's file, as it stands, is in force."""
