@@ -12,24 +12,15 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
+from app.admin import dashboard, metrics
+from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.pool import Pool
 from app.discovery.list_watch import Condition
 
 
-class View(Protocol):
+class View(Watched, Protocol):
     """What the admin port may see of the balancer."""
-
-    @property
-    def pool(self) -> Pool:
-        """The pool."""
-
-    @property
-    def discovery(self) -> Condition | None:
-        """How the watch of the Kubernetes API is doing; None for listed endpoints."""
-
-    def unready(self) -> list[str]:
-        """Say why no new requests should come here; empty if they may."""
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
@@ -139,6 +130,8 @@ def create_app(view: View) -> FastAPI:
             ),
         )
 
+    app.include_router(metrics.router(view))
+    app.include_router(dashboard.router(view))
     return app
 
 

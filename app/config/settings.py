@@ -30,10 +30,21 @@ _SERVICE_LINK = re.compile(
 """Docker's link variables, as the kubelet makes them: LEASTWISE_PORT_8000_TCP_ADDR and others."""
 
 _NETWORKS_ALLOWED = "networks such as 10.0.0.0/8 or fd00::/8, with commas between, no host bits set"
+_SWITCH_ALLOWED = "true or false"
 
 
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
+
+
+def _switch(value: object) -> object:
+    """Read the two words; pydantic would take "yes", "on" and others, too."""
+    if not isinstance(value, str):
+        return value
+    words = {"true": True, "false": False}
+    if value.lower() not in words:
+        raise broken_rule(show(value), _SWITCH_ALLOWED)
+    return words[value.lower()]
 
 
 def _networks(value: object) -> object:
@@ -65,6 +76,7 @@ Networks = Annotated[
 ]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
+Switch = Annotated[bool, BeforeValidator(_switch), Allowed(_SWITCH_ALLOWED)]
 
 
 class Settings(BaseSettings):
@@ -138,6 +150,18 @@ class Settings(BaseSettings):
 
     log_format: LogFormat = "text"
     """For people, or for machines."""
+
+    access_log: Switch = False
+    """Whether a line is logged for each request, within the rate."""
+
+    access_log_rate: Annotated[float, Field(ge=0.01, le=100_000)] = 100.0
+    """Most lines of the access log a second, and as many again of requests that failed."""
+
+    access_log_query: Switch = False
+    """Whether paths are logged with their query, where secrets may stand."""
+
+    timing_headers: Switch = True
+    """Whether answers say by Server-Timing and X-Leastwise-Worker where their time went."""
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:

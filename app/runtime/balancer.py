@@ -17,6 +17,7 @@ from time import monotonic
 from app.admin.api import create_app
 from app.admin.server import AdminServer, open_socket
 from app.balancing.endpoint import EndpointSpec
+from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
@@ -31,8 +32,9 @@ from app.probing.prober import Prober
 from app.proxy.deadlines import TICK
 from app.proxy.listener import Listener
 from app.proxy.proxy import Proxy
-from app.runtime.events import EventLog
 from app.runtime.limits import most_connections, raise_open_files
+from app.telemetry.access_log import AccessLog
+from app.telemetry.state import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +52,10 @@ class Balancer:
         """Join the parts."""
         self.settings = settings
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
-        self.pool.observers.append(EventLog())
         self.proxy = Proxy(asyncio.get_running_loop(), settings, self.pool)
+        self.telemetry = Telemetry(
+            self.pool, lambda: sum(self.retries.values()), self._access_log()
+        )
         self.listening = asyncio.Event()
         """Set once both ports are open."""
 
@@ -83,6 +87,20 @@ class Balancer:
     def discovery(self) -> Condition | None:
         """How the watch of the Kubernetes API is doing; None for listed endpoints."""
         return self._discovery.condition
+
+    @property
+    def retries(self) -> Mapping[Outcome, int]:
+        """Attempts that were sent again since the start, by how they had ended."""
+        return self.proxy.stats.retries
+
+    @property
+    def probe_ignored(self) -> bool:
+        """Whether the pool's probe is not obeyed, since every worker fails it."""
+        return False
+
+    def connections(self) -> tuple[int, int]:
+        """Count the open connections of clients, and those to workers."""
+        return len(self.proxy.downstreams), self.proxy.connections.open
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
@@ -120,12 +138,15 @@ class Balancer:
                     group.create_task(self._discovery.run()),
                     group.create_task(self._watch_file()),
                     group.create_task(self._tick()),
+                    group.create_task(self.telemetry.history.run()),
                 ]
                 serving = group.create_task(admin.serve(sockets=[admin_socket]))
                 self.listening.set()
                 log.info("data on port %d, admin on port %d", *self.ports)
+                self.telemetry.events.note("balancer", "started")
                 await self._stop.wait()
                 await self._drain(listener)
+                self.telemetry.closed.set()  # who watches is let go, and does not hold the end up
                 admin.should_exit = True
                 await serving
                 self.proxy.close()  # before the prober, who is told of what ends by itself
@@ -137,7 +158,8 @@ class Balancer:
 
     async def _drain(self, listener: Listener) -> None:
         """Send the clients away, those with a request after its answer."""
-        log.info("stopping: accepting for another %g s", self.settings.drain_delay)
+        text = f"stopping: accepting for another {self.settings.drain_delay:g} s"
+        self.telemetry.events.note("balancer", text)
         self.proxy.draining = True
         await asyncio.sleep(self.settings.drain_delay)
         listener.close()
@@ -159,7 +181,7 @@ class Balancer:
         await watch_pool(
             self.settings.config,
             on_change=self._reconfigure,
-            on_error=_complain,
+            on_error=self._complain,
             in_force=self._worker_pool,
         )
 
@@ -178,15 +200,30 @@ class Balancer:
 
     def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
         self._synced = True
+        self.telemetry.endpoint_updates += 1
         self.pool.apply_snapshot(endpoints, monotonic())
 
     def _reconfigure(self, worker_pool: WorkerPool) -> None:
         """Obey a new file from now on; requests that run or wait are not touched."""
-        log.info("%s has changed, and is in force", self.settings.config)
+        telemetry = self.telemetry
+        telemetry.config_generation += 1
+        telemetry.config_ok = True
+        telemetry.events.note("config", f"{self.settings.config} has changed, and is in force")
         self.pool.name = worker_pool.name
         self.pool.apply_policy(worker_pool.policy(), monotonic())
         self._prober.reconfigure()
         self._discovery.replace(worker_pool.spec)
+
+    def _complain(self, error: ConfigError) -> None:
+        self.telemetry.config_ok = False
+        text = f"the last good configuration stays in force: {error}"
+        self.telemetry.events.note("config", text, logging.ERROR)
+
+    def _access_log(self) -> AccessLog | None:
+        settings = self.settings
+        if not settings.access_log:
+            return None
+        return AccessLog(self.pool, rate=settings.access_log_rate, query=settings.access_log_query)
 
 
 @contextmanager
@@ -200,7 +237,3 @@ def _naming(setting: str, address: AddressPort) -> Iterator[None]:
         reason = os.strerror(number) if number in errno.errorcode else str(error)
         message = f"cannot listen on {address} ({flag(setting)}): {reason}"
         raise CannotListenError(message) from error
-
-
-def _complain(error: ConfigError) -> None:
-    log.error("the last good configuration stays in force: %s", error)

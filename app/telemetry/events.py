@@ -16,9 +16,9 @@ from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
 from app.balancing.lease import Outcome
 
-log = logging.getLogger("leastwise.workers")
+log = logging.getLogger("leastwise.events")
 
-KEPT = 500
+KEPT = 1000
 """Events that are remembered."""
 
 _PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
@@ -53,9 +53,13 @@ class Event:
 
     request_id: str = ""
 
+    def as_dict(self) -> dict[str, object]:
+        """Return what is set."""
+        return {name: value for name, value in asdict(self).items() if value not in {"", None}}
+
     def fields(self) -> Mapping[str, object]:
-        """Return what is set, for a log that takes fields."""
-        told = {name: value for name, value in asdict(self).items() if value not in {"", None}}
+        """Return what is set and not said by a line of the log anyway."""
+        told = self.as_dict()
         told["event"] = told.pop("number")
         del told["text"], told["at"]
         return told

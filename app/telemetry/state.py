@@ -3,6 +3,7 @@
 Nothing of it decides anything: a balancer without it would balance the same.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from uuid import uuid4
@@ -33,6 +34,9 @@ class Telemetry:
 
         self.config_generation = 1
         """Configurations that came into force."""
+
+        self.closed = asyncio.Event()
+        """Set when the process ends: whoever follows it stops."""
 
         self.config_ok = True
         """Whether the pool's file, as it stands, is in force."""

@@ -21,7 +21,7 @@ from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.config.workerpool import ServiceSpec
 from app.discovery.kubernetes import KubernetesDiscovery
-from app.runtime.events import EventLog
+from app.telemetry.events import Events
 from tests.unit.discovery.api import Api, kubeconfig, serving
 from tests.unit.discovery.wire import entry, slice_of
 
@@ -88,7 +88,7 @@ def show(what: str, seconds: list[float]) -> None:
 
 async def main(server: Server, file: Path) -> None:
     pool = Pool(Policy(max_in_flight=4))
-    pool.observers.append(EventLog())
+    pool.observers.append(Events())
     changed = asyncio.Event()
     spent: list[float] = []
 
