@@ -129,8 +129,11 @@ class Feed:
                     await closed.wait()
             except TimeoutError:
                 continue
+        last = _message(self.changes())
         for queue in self._queues:
-            while queue.full():
+            if not queue.full():
+                queue.put_nowait(last)
+            if queue.full():
                 queue.get_nowait()
             queue.put_nowait(None)
 

@@ -4,7 +4,7 @@
 import { duration, number, time } from "./words.js";
 
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 600, HEIGHT = 150, LEFT = 40, RIGHT = 8, TOP = 8, BOTTOM = 18;
+const HEIGHT = 144, LEFT = 40, RIGHT = 8, TOP = 8, BOTTOM = 18;
 const LEAST_SPAN = 60, MOST_SPAN = 600;
 
 const CHARTS = [
@@ -22,6 +22,7 @@ let rows = [];
 let events = [];
 let now = 0;
 span.addEventListener("input", () => draw(rows, events, now));
+new ResizeObserver(() => draw(rows, events, now)).observe(document.querySelector("#charts"));
 
 export function draw(allRows, allEvents, at) {
   [rows, events, now] = [allRows, allEvents, at];
@@ -45,14 +46,13 @@ function make({ title, format, series }) {
   });
   const when = caption.appendChild(document.createElement("small"));
   const svg = figure.appendChild(element("svg", {
-    class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
-    tabindex: 0, "aria-label": `${title}. Left and right arrow keys move through time.` }));
+    class: "chart", role: "img", tabindex: 0, "aria-label": `${title}. Left and right arrow keys move through time.` }));
   document.querySelector("#charts").append(figure);
   const chart = { title, format, series, readouts, when, svg, picked: null, shown: [] };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * WIDTH;
-    const at = chart.since + ((x - LEFT) / (WIDTH - LEFT - RIGHT)) * chart.length;
+    const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
+    const at = chart.since + share * chart.length;
     pick(chart, nearest(chart.shown, at));
   });
   svg.addEventListener("pointerleave", () => pick(chart, null));
@@ -72,17 +72,18 @@ function make({ title, format, series }) {
 function render(chart, shown, marks, since, length) {
   Object.assign(chart, { shown, since, length });
   const { series, format, svg } = chart;
+  const width = Math.max(120, svg.clientWidth);
   const values = shown.flatMap((row) => series.map(([key]) => row[key] ?? 0));
   const top = ceiling(Math.max(0, ...values));
-  const x = (at) => LEFT + ((at - since) / length) * (WIDTH - LEFT - RIGHT);
+  const x = (at) => LEFT + ((at - since) / length) * (width - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
   const parts = [];
   for (const value of [0, top / 2, top]) {
-    parts.push(element("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }));
+    parts.push(element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
     parts.push(label(LEFT - 4, y(value) + 4, "end", format(value)));
   }
   parts.push(label(LEFT, HEIGHT - 3, "start", `${duration(length)} ago`),
-    label(WIDTH - RIGHT, HEIGHT - 3, "end", "now"));
+    label(width - RIGHT, HEIGHT - 3, "end", "now"));
   for (const event of marks) {
     const mark = element("line", { class: `mark ${event.kind}`, x1: x(event.at), x2: x(event.at),
       y1: TOP, y2: HEIGHT - BOTTOM });

@@ -236,6 +236,14 @@ class Programs:
         """Start several; `balancer` waits for them, so that all start at once."""
         return [await self._start_new(flags) for _ in range(number)]
 
+    def living(self, address: str) -> list[Worker]:
+        """Return the running worker of that address, if there is one."""
+        return [
+            program
+            for program in self._all
+            if isinstance(program, Worker) and program.address == address and program.running
+        ]
+
     async def _start_new(self, flags: dict[str, object]) -> Worker:
         host = free_host()
         return await self._start_worker(flags, host, free_port(host))
