@@ -56,6 +56,7 @@ class Balancer:
         self.telemetry = Telemetry(
             self.pool, lambda: sum(self.retries.values()), self._access_log()
         )
+        self.proxy.backend.requests = self.telemetry.requests
         self.listening = asyncio.Event()
         """Set once both ports are open."""
 
