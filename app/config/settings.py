@@ -161,7 +161,8 @@ class Settings(BaseSettings):
     """Whether paths are logged with their query, where secrets may stand."""
 
     timing_headers: Switch = True
-    """Whether answers say by Server-Timing and X-Leastwise-Worker where their time went."""
+    """Whether answers say how they came about, by X-Leastwise-Attempts, X-Leastwise-Worker and
+    Server-Timing."""
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:

@@ -34,6 +34,7 @@ from app.proxy.exchange import Exchange
 from app.proxy.headers import Trail, new_request_id
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
+from app.telemetry.timing import attempts_line
 
 if TYPE_CHECKING:
     from app.proxy.proxy import Proxy
@@ -210,9 +211,15 @@ class Downstream:
         keep = exchange.head.keep_alive and exchange.body.complete and not self._proxy.draining
         keep = keep and exchange.head.minor == 1  # HTTP/1.0 would have to be told
         self._proxy.stats.answers[problem.status] += 1
-        with_body = exchange.head.method != b"HEAD"
+        tell = self._limits.way_headers and exchange.attempts > 0
         self.transport.write(
-            responses.serialise(problem, exchange.identifier, keep_alive=keep, with_body=with_body)
+            responses.serialise(
+                problem,
+                exchange.identifier,
+                keep_alive=keep,
+                with_body=exchange.head.method != b"HEAD",
+                lines=attempts_line(exchange.attempts) if tell else b"",
+            )
         )
         self.finished(monotonic(), keep_alive=keep)
 

@@ -38,6 +38,7 @@ from app.proxy.headers import (
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
 from app.telemetry.endings import COMPLETE, ending
+from app.telemetry.timing import way_lines
 
 if TYPE_CHECKING:
     from app.proxy.backend import Backend
@@ -330,7 +331,17 @@ class Exchange:
             framing = self._framing = client_framing(self.head, head, keep_alive=keep)
             if framing.chunked:
                 payload = framing.frame(payload, done=done, trailers=trailers)
-            downstream.transport.write(response_head(head, framing.lines, payload))
+            lines = framing.lines
+            if self._backend.proxy.limits.way_headers and self._upstream is not None:
+                lines += way_lines(
+                    self.attempts,
+                    self._upstream.worker_line,
+                    ready_at=self.ready_at,
+                    granted_at=self.granted_at,
+                    sent_at=self.sent_at,
+                    answered_at=now,
+                )
+            downstream.transport.write(response_head(head, lines, payload))
         if done:
             self._finish(now)
         elif downstream is not None and downstream.blocked and self._upstream is not None:

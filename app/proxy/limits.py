@@ -1,4 +1,4 @@
-"""What a client may take, in bytes and seconds: of the process's settings, what the proxy obeys."""
+"""What a client may take, in bytes and seconds, and is told: the settings that the proxy obeys."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -15,6 +15,7 @@ class ClientLimits:
     header_timeout: float
     body_timeout: float
     idle_timeout: float
+    way_headers: bool
     trusted_networks: tuple[IPv4Network | IPv6Network, ...]
 
 
@@ -26,5 +27,6 @@ def client_limits(settings: Settings) -> ClientLimits:
         header_timeout=settings.client_header_timeout,
         body_timeout=settings.client_body_timeout,
         idle_timeout=settings.client_idle_timeout,
+        way_headers=settings.timing_headers,
         trusted_networks=settings.trusted_networks,
     )

@@ -80,8 +80,15 @@ def misunderstood(error: ProtocolError) -> Problem:
     return Problem(error.status, "http_request_error", f"Bad request: {error.detail}.")
 
 
-def serialise(problem: Problem, identifier: bytes, *, keep_alive: bool, with_body: bool) -> bytes:
-    """Write the whole answer. A HEAD request gets it without its body."""
+def serialise(
+    problem: Problem,
+    identifier: bytes,
+    *,
+    keep_alive: bool,
+    with_body: bool,
+    lines: bytes = b"",
+) -> bytes:
+    """Write the whole answer, with further field `lines`; without its body for HEAD."""
     phrase = HTTPStatus(problem.status).phrase
     body = json.dumps(
         {
@@ -92,7 +99,7 @@ def serialise(problem: Problem, identifier: bytes, *, keep_alive: bool, with_bod
             "request_id": identifier.decode("latin-1"),
         }
     ).encode()
-    lines = [
+    head = [
         f"HTTP/1.1 {problem.status} {phrase}",
         "Content-Type: application/problem+json",
         f"Content-Length: {len(body)}",
@@ -101,8 +108,8 @@ def serialise(problem: Problem, identifier: bytes, *, keep_alive: bool, with_bod
         "Cache-Control: no-store",
     ]
     if problem.retry_after is not None:
-        lines.append(f"Retry-After: {problem.retry_after}")
+        head.append(f"Retry-After: {problem.retry_after}")
     if not keep_alive:
-        lines.append("Connection: close")
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head + body if with_body else head
+        head.append("Connection: close")
+    raw = "\r\n".join([*head, ""]).encode("latin-1") + lines + b"\r\n"
+    return raw + body if with_body else raw

@@ -20,6 +20,7 @@ from app.http1.errors import ProtocolError
 from app.http1.fields import NO_NAMES, head_end, without
 from app.http1.responses import ResponseHead, parse_response, read_response
 from app.proxy.tunnel import Tunnel, join
+from app.telemetry.timing import worker_line
 
 if TYPE_CHECKING:
     from app.proxy.connections import Connections
@@ -57,6 +58,7 @@ class Upstream:
         "spec",
         "transport",
         "tunnel",
+        "worker_line",
     )
 
     transport: asyncio.Transport
@@ -65,6 +67,9 @@ class Upstream:
         self._connections = connections
         self.endpoint = endpoint
         self.spec = endpoint.spec
+        self.worker_line = worker_line(endpoint.name)
+        """What an answer says of its worker."""
+
         self.exchange: Exchange | None = None
         self.tunnel: Tunnel | None = None
         self.idle_since = 0.0
