@@ -36,7 +36,7 @@ unhurried = settings(deadline=None, derandomize=True)
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 
 HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"}
-FRAMING = {b"content-length", b"transfer-encoding"}
+FRAMING = {b"transfer-encoding"}
 TRAIL = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"}
 NOT_PASSED_ON = {
     True: HOP_BY_HOP | FRAMING,
@@ -45,7 +45,7 @@ NOT_PASSED_ON = {
 """By whether it is a response. Worked out here once more, not taken from what is tested."""
 
 NEVER_TRAILERS = {
-    *(FRAMING | HOP_BY_HOP | TRAIL),
+    *(FRAMING | HOP_BY_HOP | TRAIL | {b"content-length"}),
     *(b"host", b"cookie", b"forwarded", b"expect", b"idempotency-key"),
 }
 
@@ -53,7 +53,8 @@ NEVER_TRAILERS = {
 def named_by(fields: Fields) -> set[bytes]:
     """Return the fields that Connection tells to remove."""
     options = b",".join(value.lower() for name, value in fields if name == b"connection")
-    return {option.strip(b"\t ") for option in options.split(b",")} - {b"host"}
+    named = {option.strip(b"\t ") for option in options.split(b",")}
+    return named - {b"host", b"content-length"}
 
 
 def compare(message: Message, theirs: Message, *, response: bool) -> None:
