@@ -1,6 +1,5 @@
 """What happens at the edges of the sockets: lost peers, files that run out, closes with data."""
 
-import asyncio
 import socket
 
 import pytest
