@@ -2,9 +2,14 @@
 
 import sys
 
-from benchmarks import picking, proxy, telemetry
+from benchmarks import discovery, picking, proxy, telemetry
 
-ALL = {"picking": picking.main, "proxy": proxy.main, "telemetry": telemetry.main}
+ALL = {
+    "discovery": discovery.main,
+    "picking": picking.main,
+    "proxy": proxy.main,
+    "telemetry": telemetry.main,
+}
 
 
 def main(names: list[str]) -> None:

@@ -95,7 +95,8 @@ class ServiceSpec(_Spec):
     """Name of the Service whose EndpointSlices are followed."""
 
     port: Port
-    """The Service's port: its number, or its name."""
+    """The name of a port of the Service; or a number, which is the one that the pods listen on
+    (`targetPort`). Of a Service with one port only, any number means that one: so also its own."""
 
 
 class QueueSpec(_Spec):

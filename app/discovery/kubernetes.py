@@ -25,8 +25,8 @@ Apply = Callable[[Sequence[EndpointSpec]], None]
 
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices")
 
-_PAGE_SIZE = 10
-"""Slices on one page: 1,000 endpoints, which take some 4 ms to parse, with no request served."""
+_PAGE_SIZE = 5
+"""Slices on one page: 500 endpoints, which take 1.5 to 2 ms to parse, with no request served."""
 
 
 class KubernetesDiscovery:

@@ -168,6 +168,7 @@ class ListWatch:
                 page = await self._source.list_page(token)
             self._heard()
             items += page.items
+            await asyncio.sleep(0)  # others have requests to serve; as below
             if not page.token:
                 return items, page.version
             token = page.token

@@ -74,9 +74,11 @@ class SliceSet:
 
     def replace(self, objects: Iterable[Object]) -> None:
         """Know these slices and no others."""
-        self._slices.clear()
+        known, self._slices = self._slices, {}
         for obj in objects:
             self.put(obj)
+            if (before := known.get(obj["metadata"]["name"])) is not None:
+                self._keep(before, obj["metadata"]["name"])
 
     def put(self, obj: Object) -> None:
         """Take in a new slice, or a new state of one."""
@@ -114,6 +116,16 @@ class SliceSet:
         return ""
 
     # --- inside
+
+    def _keep(self, before: _Slice, name: str) -> None:
+        """Go on with a slice as it was read before, if the list shows that it is the same.
+
+        A list brings all slices, most of them as they were; to compare costs less than to read.
+        """
+        now = self._slices.get(name)
+        if now is not None and (now.ports, now.entries) == (before.ports, before.entries):
+            before.version = now.version
+            self._slices[name] = before
 
     def _ports(self) -> set[tuple[str, int]]:
         return {port for part in self._slices.values() for port in part.ports}

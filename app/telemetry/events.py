@@ -3,14 +3,18 @@
 Observes a pool; the composition root adds what is no change of a worker by `note`. Each event has
 a number, the same here, in the log and on the dashboard's time line. What comes and goes by the
 second (suspicion without a consequence, a worker that says "full") is in the log at level DEBUG
-only: it would push everything else out.
+only: it would push everything else out. So would what one snapshot of discovery does to many
+workers alike, and a line for each of 1,000 would hold up all requests for 10 ms and more: within
+`together` they are one event.
 """
 
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
@@ -20,6 +24,12 @@ log = logging.getLogger("leastwise.events")
 
 KEPT = 1000
 """Events that are remembered."""
+
+FEW = 10
+"""Up to so many changes of one kind, in one snapshot, are an event each."""
+
+_NAMED = 3
+"""So many workers are named in an event of more."""
 
 _PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
 _LEVELS = {
@@ -65,6 +75,25 @@ class Event:
         return told
 
 
+class _Change(NamedTuple):
+    """What became of one endpoint, as it was then."""
+
+    name: str
+    before: Phase | None
+    phase: Phase
+    reason: str
+    in_flight: int
+    after: float | None
+
+    @property
+    def way(self) -> str:
+        return f"{'new' if self.before is None else self.before.value} -> {self.phase.value}"
+
+    @property
+    def passing(self) -> bool:
+        return self.phase in _PASSING or (self.phase is Phase.READY and self.before in _PASSING)
+
+
 class Events:
     """The last events of one pool, and how often workers were ejected."""
 
@@ -74,6 +103,9 @@ class Events:
         self._kept: deque[Event] = deque(maxlen=KEPT)
         self._doubted: dict[str, float] = {}
         self._out: dict[str, float] = {}
+        self._gathered: list[_Change] | None = None
+        """What has changed within `together`; None outside of it."""
+
         self.ejections: Counter[Sign] = Counter()
         """By the sign that ejected."""
 
@@ -106,31 +138,29 @@ class Events:
         )  # fmt: skip
         self._add(event, logging.INFO if again else logging.WARNING)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Tell of the changes in the block at its end, many of one kind as one event."""
+        gathered: list[_Change] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            self._tell_all(gathered)
+
     # --- as observer of the pool
 
     def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
         """Say what became of the endpoint, and why."""
         phase = endpoint.phase
-        passing = phase in _PASSING or (phase is Phase.READY and before in _PASSING)
-        level = logging.DEBUG if passing else _LEVELS.get(phase, logging.INFO)
         reason = endpoint.health.reason if phase in {Phase.EJECTED, Phase.SUSPECT} else ""
-        text = "{}: {} -> {}{}, {} in flight".format(
-            endpoint.name,
-            "new" if before is None else before.value,
-            phase.value,
-            f" ({reason})" if reason else "",
-            endpoint.in_flight,
-        )
         after = self._after(endpoint, before, now)
-        if passing:
-            log.debug("%s", text)
-            return
-        kind = _kind(phase, before)
-        event = Event(
-            self._next(), self._wall(), kind, text, worker=endpoint.name, phase=phase.value,
-            reason=reason, in_flight=endpoint.in_flight, after=after,
-        )  # fmt: skip
-        self._add(event, level)
+        change = _Change(endpoint.name, before, phase, reason, endpoint.in_flight, after)
+        if self._gathered is None:
+            self._tell(change)
+        else:
+            self._gathered.append(change)
 
     def health_changed(self, endpoint: Endpoint, now: float) -> None:  # noqa: ARG002
         """Count the ejections."""
@@ -139,6 +169,48 @@ class Events:
             self.ejections[health.sign] += 1
 
     # --- inside
+
+    def _tell_all(self, changes: list[_Change]) -> None:
+        kinds: dict[str, list[_Change]] = {}
+        for change in changes:
+            kinds.setdefault(change.way, []).append(change)
+        for kind in kinds.values():
+            if len(kind) > FEW:
+                self._tell_many(kind)
+            else:
+                for change in kind:
+                    self._tell(change)
+
+    def _tell(self, change: _Change) -> None:
+        name, before, phase, reason, in_flight, after = change
+        because = f" ({reason})" if reason else ""
+        text = f"{name}: {change.way}{because}, {in_flight} in flight"
+        if change.passing:
+            log.debug("%s", text)
+            return
+        event = Event(
+            self._next(), self._wall(), _kind(phase, before), text, worker=name,
+            phase=phase.value, reason=reason, in_flight=in_flight, after=after,
+        )  # fmt: skip
+        self._add(event, _LEVELS.get(phase, logging.INFO))
+
+    def _tell_many(self, changes: list[_Change]) -> None:
+        """Tell what became of many in the same way."""
+        first = changes[0]
+        in_flight = sum(change.in_flight for change in changes)
+        names = ", ".join(change.name for change in changes[:_NAMED])
+        text = (
+            f"{len(changes)} workers: {first.way}, {in_flight} in flight: "
+            f"{names} and {len(changes) - _NAMED} more"
+        )
+        if first.passing:
+            log.debug("%s", text)
+            return
+        event = Event(
+            self._next(), self._wall(), _kind(first.phase, first.before), text,
+            phase=first.phase.value, in_flight=in_flight,
+        )  # fmt: skip
+        self._add(event, _LEVELS.get(first.phase, logging.INFO))
 
     def _after(self, endpoint: Endpoint, before: Phase | None, now: float) -> float | None:
         """Follow how long the endpoint was in doubt or out."""

@@ -7,19 +7,16 @@ are installed, else `sim`.
 """
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.e2e.choosing import choose_cluster
 from tests.e2e.interface import WORKERS, Cluster
 from tests.e2e.real import RealCluster
 from tests.e2e.scenario import everything_in_rotation
-from tests.e2e.simulated import SimulatedCluster
-
-BALANCER = {"LEASTWISE_LOG_LEVEL": "debug", "LEASTWISE_WATCH_TIMEOUT": "2"}
-"""Variables of the simulated cluster's balancers. Bookmarks come each second there."""
+from tests.e2e.simulated import WATCH_TIMEOUT, SimulatedCluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,12 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _kind_of_cluster(config: pytest.Config) -> str:
     # The options are unknown where pytest was not started with this directory: then the defaults.
-    chosen = config.getoption("--cluster", default=None)
-    if chosen:
-        return str(chosen)
-    if os.environ.get("KUBECONFIG") and config.getoption("--image", default=None):
-        return "current"
-    return "kind" if shutil.which("kind") and shutil.which("docker") else "sim"
+    option = config.getoption("--cluster", default=None)
+    return choose_cluster(option, config.getoption("--image", default=None), os.environ)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,8 +53,12 @@ async def installed(
     kind = _kind_of_cluster(request.config)
     folder = tmp_path_factory.mktemp("cluster")
     if kind == "sim":
+        environment = {
+            "LEASTWISE_LOG_LEVEL": "debug",
+            "LEASTWISE_WATCH_TIMEOUT": f"{WATCH_TIMEOUT:g}",
+        }
         async with SimulatedCluster.started(folder) as cluster:
-            await cluster.install(environment=BALANCER)
+            await cluster.install(environment=environment)
             yield cluster
     else:
         image = request.config.getoption("--image", default=None)

@@ -19,6 +19,9 @@ from tests.e2e.interface import POOL, WORKERS, PodView, Request, parse_load, unt
 ROOT = Path(__file__).parents[2]
 TASK_SECONDS = 0.5
 
+WATCH_TIMEOUT = 2.0
+"""Seconds of silence that the balancers bear, in place of 75: bookmarks come each second."""
+
 
 @contextmanager
 def running_simulator(folder: Path) -> Iterator[dict[str, str]]:
@@ -206,6 +209,21 @@ class SimulatedCluster:
             yield
         finally:
             await self.operate("faults")
+
+    async def cut_off(self, seconds: float) -> None:
+        """Wait until no balancer has heard the API server for so long; see that all are ready."""
+
+        async def check() -> bool:
+            for target in self.targets():
+                host, _, port = target.rpartition(":")
+                answer = await self._client.get(f"http://{host}:{int(port) + 1}/readyz?verbose")
+                assert answer.is_success, answer.text
+                told = answer.json()["discovery"]
+                if told["watching"] or told["last_contact_seconds_ago"] < seconds:
+                    return False
+            return bool(self.targets())
+
+        await until(f"the balancers are cut off for {seconds:g} s", check, limit=self.patience)
 
     def logs(self) -> str:
         """The balancers' logs, for a test that failed."""

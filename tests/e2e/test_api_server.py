@@ -13,7 +13,10 @@ from tests.e2e.scenario import (
     rotation_is,
     served,
 )
-from tests.e2e.simulated import SimulatedCluster
+from tests.e2e.simulated import WATCH_TIMEOUT, SimulatedCluster
+
+OUTAGE = 4 * WATCH_TIMEOUT
+"""In seconds: 5 minutes, in the measure in which the watch's 75 s are shortened."""
 
 pytestmark = pytest.mark.sim_only
 
@@ -28,7 +31,9 @@ async def test_pods_die_while_the_api_server_is_unreachable(sim: SimulatedCluste
             await replaced(sim, "worker-1", before["worker-1"].uid)  # unseen by the balancer
             await restarted(sim, "worker-0", before["worker-0"].restarts + 1)
             await rotation_is(sim, ["worker-0", *others])  # the dead one is known by its silence
-            await served(sim, load, 150)
+            await served(sim, load)
+            await sim.cut_off(OUTAGE)
+            await rotation_is(sim, ["worker-0", *others])
         await everything_in_rotation(sim, WORKERS)
 
 

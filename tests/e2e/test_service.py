@@ -1,7 +1,16 @@
-"""What the workers' Service may be: dual-stack, or one that publishes unready addresses."""
+"""What the workers' Service may be: dual-stack, publishing unready addresses, changing slices."""
+
+import pytest
 
 from tests.e2e.interface import CAP, WORKERS, Cluster
-from tests.e2e.scenario import everything_in_rotation, nothing_lost, out_of_rotation, replaced
+from tests.e2e.scenario import (
+    everything_in_rotation,
+    nothing_lost,
+    out_of_rotation,
+    replaced,
+    served,
+)
+from tests.e2e.simulated import SimulatedCluster
 
 
 async def test_a_dual_stack_pod_is_one_endpoint(cluster: Cluster) -> None:
@@ -38,3 +47,37 @@ async def test_unready_addresses_are_published_and_not_used(cluster: Cluster) ->
             await cluster.fail_readiness("worker-2", fails=False)
             await cluster.change_service(dual_stack=False, publish_not_ready=False)
         await everything_in_rotation(cluster, WORKERS)
+
+
+@pytest.mark.sim_only
+async def test_pods_in_two_slices_while_they_move(sim: SimulatedCluster) -> None:
+    """The controller writes the new slices, then takes the old ones away; both are there then."""
+    uid = (await sim.pods("worker"))["worker-1"].uid
+    async with nothing_lost(sim, clients=(WORKERS + 1) * CAP) as load:
+        slices = (await sim.state())["slices"]
+        before = await _requests(sim)
+        await sim.operate("move")
+        assert (await sim.state())["slices"] == 2 * slices
+        await served(sim, load)
+        for view in await sim.views():
+            assert len(view["workers"]) == WORKERS
+            assert view["in_flight"] <= WORKERS * CAP
+        await sim.fail_readiness("worker-0", fails=True)  # is told by the one slice, then the other
+        await out_of_rotation(sim, "worker-0")
+        await sim.fail_readiness("worker-0", fails=False)
+        await sim.delete_worker("worker-1")
+        await out_of_rotation(sim, "worker-1")
+        await replaced(sim, "worker-1", uid)
+        await everything_in_rotation(sim, WORKERS)
+        await sim.operate("move", end=True)
+        assert (await sim.state())["slices"] == slices
+        await served(sim, load)
+        await everything_in_rotation(sim, WORKERS)
+        after = await _requests(sim)
+        # The same endpoints all the time: one that had left and joined would count from 0 again.
+        assert all(after[name] >= count for name, count in before.items() if name != "worker-1")
+
+
+async def _requests(sim: SimulatedCluster) -> dict[str, int]:
+    (view,) = await sim.views()
+    return {worker["name"]: worker["requests"] for worker in view["workers"]}

@@ -35,7 +35,7 @@ PROXY_LAG = 0.05
 OPERATIONS = frozenset(
     {
         "install", "state", "scale", "restart", "upgrade", "delete_pod", "kill", "fail_probe",
-        "faults", "compact", "service", "crowd", "seen", "expected", "reset",
+        "faults", "compact", "service", "move", "crowd", "seen", "expected", "reset",
     }
 )  # fmt: skip
 
@@ -183,6 +183,13 @@ class Cluster:
             setattr(self._services["worker"], name, value)
         self._sync("worker")
 
+    def move(self, end: bool = False) -> None:
+        """Move the workers to other slices: they stand in both until it is ended."""
+        if end:
+            self._services["worker"].end_move()
+        else:
+            self._services["worker"].begin_move(self._members())
+
     def crowd(self, join: int = 0, leave: int = 0, terminate: int = 0) -> None:
         """Let so many of the crowd join, so many be terminating, and so many of the oldest go."""
         crowd = self.crowd_now
@@ -196,14 +203,14 @@ class Cluster:
 
     def expected(self) -> list[str]:
         """Return the names that should be in rotation now."""
-        members: list[Member] = [*self._pods_of("worker"), *self.crowd_now.members.values()]
-        return sorted(m.name for m in members if m.ready and not m.terminating)
+        return sorted(m.name for m in self._members() if m.ready and not m.terminating)
 
     def reset(self, workers: int) -> None:
         """Set back what tests change, but the pool."""
         self.crowd_now.members.clear()
         for pod in self._pods():
             pod.probe_fails = False
+        self._services["worker"].end_move()
         self.service(dual_stack=False, publish_not_ready=False, slice_size=100)
         self.scale("worker", workers)
 
@@ -253,9 +260,13 @@ class Cluster:
         else:
             self.store.update("pods", as_object(pod))
 
+    def _members(self) -> list[Member]:
+        """All who stand behind the workers' Service."""
+        return [*self._pods_of("worker"), *self.crowd_now.members.values()]
+
     def _sync(self, name: str) -> None:
-        crowd = self.crowd_now.members.values() if name == "worker" else ()
-        self._services[name].sync([*self._pods_of(name), *crowd])
+        members = self._members() if name == "worker" else self._pods_of(name)
+        self._services[name].sync(members)
 
     def _proxy(self, change: Change) -> None:
         """Be kube-proxy: follow the slices of the balancers' Service."""

@@ -40,6 +40,8 @@ class Service:
         self._store, self._namespace, self._port_name = store, namespace, port_name
         self._numbers = itertools.count(1)
         self._slices: dict[str, tuple[str, int, list[str]]] = {}  # family, port, UIDs
+        self._left: list[str] = []
+        """The slices that the pods are leaving."""
 
     def sync(self, members: Iterable[Member]) -> None:
         """Bring the slices in line with the members."""
@@ -59,7 +61,25 @@ class Service:
         for name in self._slices:
             self._write(name, wanted)
 
+    def begin_move(self, members: Iterable[Member]) -> None:
+        """Let every pod stand in a second slice, too, as it does while it is moved there."""
+        self._left = list(self._slices)
+        for name in self._left:
+            family, port, uids = self._slices[name]
+            self._slices[self._new_name()] = (family, port, list(uids))
+        self.sync(members)
+
+    def end_move(self) -> None:
+        """Take the slices away that have been left."""
+        for name in self._left:
+            if self._slices.pop(name, None):
+                self._store.delete("endpointslices", self._namespace, name)
+        self._left = []
+
     # --- inside
+
+    def _new_name(self) -> str:
+        return f"{self.name}-{next(self._numbers):05x}"
 
     def _spare(self, name: str, families: list[str]) -> bool:
         family, port, _ = self._slices[name]
@@ -67,12 +87,12 @@ class Service:
         return others > 0 or family not in families
 
     def _place(self, family: str, member: Member) -> None:
-        for of, port, uids in self._slices.values():
-            if (of, port) == (family, member.port) and len(uids) < self.slice_size:
+        for name, (of, port, uids) in self._slices.items():
+            fits = (of, port) == (family, member.port) and len(uids) < self.slice_size
+            if fits and name not in self._left:
                 uids.append(member.uid)
                 return
-        name = f"{self.name}-{next(self._numbers):05x}"
-        self._slices[name] = (family, member.port, [member.uid])
+        self._slices[self._new_name()] = (family, member.port, [member.uid])
 
     def _write(self, name: str, members: dict[str, Member]) -> None:
         family, port, uids = self._slices[name]

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.e2e.interface import until
 from tests.e2e.sim.apiserver import ApiServer
 from tests.e2e.sim.faults import Faults
 from tests.e2e.sim.store import Store
@@ -35,9 +36,17 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 
 
 async def watch(
-    client: httpx.AsyncClient, count: int, version: int = 0, **more: str
+    client: httpx.AsyncClient,
+    count: int,
+    version: int = 0,
+    *,
+    after: dict[int, Callable[[], object]] | None = None,
+    **more: str,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the first `count` events; fewer if the stream ends, or nothing comes for 1 s."""
+    """Return the first `count` events; fewer if the stream ends, or nothing more comes for 1.5 s.
+
+    `after`: what to do after so many events.
+    """
     events = []
     params = {"watch": "true", "resourceVersion": str(version)} | more
     try:
@@ -45,6 +54,8 @@ async def watch(
             async for line in stream.aiter_lines():
                 event = json.loads(line)
                 events.append((event["type"], event["object"]))
+                if after and len(events) in after:
+                    after[len(events)]()
                 if len(events) == count:
                     break
     except TimeoutError:
@@ -97,14 +108,7 @@ async def test_a_watch_tells_what_happened_after_its_version(
     store.create("pods", pod("a"))
     store.update("pods", pod("a", app="x"))
     store.create("services", pod("other"))
-
-    async def later() -> None:
-        await asyncio.sleep(0.1)
-        store.delete("pods", "x", "a")
-
-    task = asyncio.create_task(later())
-    events = await watch(client, 3, version)
-    await task
+    events = await watch(client, 3, version, after={2: lambda: store.delete("pods", "x", "a")})
     assert [kind for kind, _ in events] == ["ADDED", "MODIFIED", "DELETED"]
     versions = [int(obj["metadata"]["resourceVersion"]) for _, obj in events]
     assert versions == sorted(versions)
@@ -158,7 +162,11 @@ async def test_unreachable_ends_the_watches_and_refuses(
     api: ApiServer, client: httpx.AsyncClient
 ) -> None:
     watching = asyncio.create_task(watch(client, 1, api.store.version))
-    await asyncio.sleep(0.2)
+
+    async def begun() -> bool:
+        return api.seen["watches"] > 0
+
+    await until("the watch has begun", begun, pause=0)
     api.faults.set({"unreachable": True})
     await api.obey()
     with pytest.raises(httpx.TransportError):

@@ -3,10 +3,14 @@
 import json
 import re
 import tomllib
+from importlib.metadata import distribution
+
+from packaging.requirements import Requirement
 
 from tests.unit.chart.helm import ROOT, container
 
 TEXT = (ROOT / "Dockerfile").read_text()
+LOCK = (ROOT / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 Instruction = tuple[str, str]
@@ -77,6 +81,53 @@ def test_the_lock_has_the_projects_dependencies() -> None:
     pinned = locked("requirements-dev.lock")
     assert locked("requirements.lock").items() <= pinned.items()
     assert "hatchling" not in locked("requirements.lock")
+
+
+def in_image(requirement: Requirement, extras: frozenset[str] = frozenset()) -> bool:
+    """Whether the image needs it, on any of its platforms."""
+    version = re.search(r"python:(3\.\d+)", TEXT)
+    assert version is not None
+    marker = requirement.marker
+    return marker is None or any(
+        marker.evaluate(
+            {
+                "python_version": version[1],
+                "python_full_version": f"{version[1]}.0",
+                "implementation_name": "cpython",
+                "platform_python_implementation": "CPython",
+                "sys_platform": "linux",
+                "platform_system": "Linux",
+                "os_name": "posix",
+                "platform_machine": machine,
+                "extra": extra,
+            }
+        )
+        for machine in ("x86_64", "aarch64")
+        for extra in (extras or {""})
+    )
+
+
+def test_the_image_holds_what_is_needed_and_nothing_else() -> None:
+    """The lock, as the image's Python reads it, is the closure of the project's dependencies."""
+    lines = re.findall(r"^([a-z0-9-]+==\S+(?: ;[^\\\n]*)?)", LOCK, re.MULTILINE)
+    pinned = [Requirement(line) for line in lines]
+    assert len(pinned) == len(locked("requirements.lock"))
+    installed = {normal(one.name) for one in pinned if in_image(one)}
+    todo = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    needed: set[tuple[str, frozenset[str]]] = set()
+    while todo:
+        wanted = todo.pop()
+        extras = frozenset(wanted.extras)
+        if not in_image(wanted) or (normal(wanted.name), extras) in needed:
+            continue
+        needed.add((normal(wanted.name), extras))
+        assert wanted.specifier.contains(locked("requirements.lock")[normal(wanted.name)])
+        for text in distribution(wanted.name).requires or ():
+            further = Requirement(text)
+            if in_image(further, extras):
+                further.marker = None
+                todo.append(further)
+    assert {name for name, _ in needed} == installed
 
 
 def test_the_build_is_pinned_too() -> None:

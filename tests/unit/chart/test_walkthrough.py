@@ -20,6 +20,9 @@ COMMANDS = [
 ]
 
 
+README = (ROOT / "README.md").read_text()
+
+
 def at(path: str) -> Any:
     found: Any = values()
     for name in path.split("."):
@@ -83,6 +86,20 @@ def test_the_documents_helm_commands(command: str, tmp_path: Path) -> None:
     ]
     assert chart == "charts/lb"
     helm("template", release, str(CHART), *options)
+
+
+def test_the_readme_has_the_same_walkthrough() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert [line for line in lines if line.startswith("helm")] == [
+        "helm install lb charts/lb -f charts/lb/values-kind.yaml --wait",
+        "helm test lb",
+    ]
+    (task,) = (line for line in lines if line.startswith("curl"))
+    assert task.endswith(" http://localhost:8080/compute")
+    others = [line for line in lines if line != task]
+    assert len(others) == 8
+    assert [line for line in COMMANDS if line in others] == others  # in this order
 
 
 def test_there_are_such_commands() -> None:

@@ -33,7 +33,7 @@ async def following(
 
 
 async def test_a_service_is_followed(api: Api, file: Path) -> None:
-    for number in range(25):  # three pages
+    for number in range(25):  # five pages
         api.put(slice_of(f"s-{number}", entry(f"w-{number}", f"10.0.0.{number}")))
     async with following(file) as (discovery, told):
         await until(lambda: told.snapshots)
@@ -46,7 +46,7 @@ async def test_a_service_is_followed(api: Api, file: Path) -> None:
         api.put(slice_of("s-1", entry("w-1", "10.0.0.9")))
         await told.until("w-0 10.0.0.0", "w-1 10.0.0.9")
         assert api.requests[0].query["labelSelector"] == "kubernetes.io/service-name=worker"
-        assert api.asked == ["list"] * 3 + ["watch 125"]
+        assert api.asked == ["list"] * 5 + ["watch 125"]
 
 
 async def test_an_empty_service_is_told_and_complained_of(

@@ -282,3 +282,22 @@ def test_what_is_most_likely_wrong_is_said(
     known = SliceSet(wanted)
     known.replace(slices)
     assert known.complaint() == complaint
+
+
+def test_a_list_reads_only_what_has_changed() -> None:
+    """So that a list of 1,000 endpoints of which none has changed holds up nobody."""
+    known = SliceSet("http")
+
+    def read(*hosts: str) -> dict[str, EndpointSpec]:
+        slices = [
+            slice_of(f"s-{n}", entry(f"worker-{n}", host), version=len(hosts) * 10 + n)
+            for n, host in enumerate(hosts)
+        ]
+        known.replace(slices)
+        return {spec.name: spec for spec in known.endpoints().values()}
+
+    before = read("10.0.0.1", "10.0.0.2")
+    after = read("10.0.0.1", "10.0.0.9", "10.0.0.3")
+    assert after["worker-0"] is before["worker-0"]
+    assert after["worker-1"].host == "10.0.0.9"
+    assert after.keys() == {"worker-0", "worker-1", "worker-2"}

@@ -76,3 +76,17 @@ def test_a_slice_that_goes_takes_only_its_own(given: Any, gone: int) -> None:
     known.remove(slice_of(f"worker-{gone}"))
     fewer.replace([obj for obj in given if obj["metadata"]["name"] != f"worker-{gone}"])
     assert known.endpoints() == fewer.endpoints()
+
+
+@given(slices(), slices(), st.randoms(use_true_random=False))
+def test_a_list_leaves_nothing_of_what_was_known(before: Any, given: Any, random: Any) -> None:
+    """Also if some slices are the same as before, perhaps under another version."""
+    for number, obj in enumerate(given[: len(before)]):
+        if random.random() < 0.5:
+            given[number] = before[number] | {"metadata": obj["metadata"]}
+    one, other = SliceSet("http"), SliceSet("http")
+    one.replace(before)
+    one.endpoints()
+    one.replace(given)
+    other.replace(given)
+    assert one.endpoints() == other.endpoints()
