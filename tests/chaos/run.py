@@ -1,0 +1,145 @@
+"""One run of the chaos test: a real balancer, eight workers in trouble, and what must come out."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.chaos.fleet import Fleet, descriptors, memory
+from tests.chaos.load import Crowd
+from tests.integration.process.harness import Balancer, Programs, until
+
+WORKERS = 8
+LIMIT = 8
+"""Most requests at once on one worker, by the pool's cap and by the worker's own count."""
+
+CLIENTS = 40
+WARM_UP = 3.0
+MOST_GROWTH = 8 * 2**20
+"""Bytes by which the balancer's own memory may grow from the end of the warm-up to the end."""
+
+POOL: dict[str, Any] = {
+    "maxInFlight": LIMIT,
+    "retry": {"onTimeout": True, "refusedStatuses": [503]},
+    "timeouts": {"firstByte": "3s", "betweenBytes": "10s", "connect": "500ms", "idle": "1s"},
+    "health": {"probe": {"path": "/ready", "interval": "500ms", "timeout": "500ms", "failures": 2}},
+}
+
+
+async def chaos(seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """Run one seed; return what came out, with what is wrong in `wrong` (empty: it has passed)."""
+    chance = Random(seed)
+    fleet = Fleet(folder, WORKERS, LIMIT, chance)
+    async with Programs(folder) as programs:
+        try:
+            await fleet.start()
+            endpoints = [member.address for member in fleet.members]
+            balancer = await programs.balancer(POOL | {"endpoints": endpoints})
+            await _crowd(balancer, seed + 10**6, WARM_UP)
+            await at_rest(balancer)
+            before = memory(balancer.pid)
+            files = descriptors(balancer.pid)
+            crowd = await _crowd(balancer, seed, seconds, fleet)
+            view = await at_rest(balancer)
+            after = memory(balancer.pid)
+            await until("all workers are in rotation again", lambda: _all_in(balancer))
+            # A probe has one for a moment.
+            await until("no file stays open", lambda: descriptors(balancer.pid) <= files)
+        finally:
+            await fleet.end()
+    result = _result(seed, seconds, crowd, fleet, view)
+    result["memory"] = {"before": before, "after": after}
+    result["wrong"] = _wrong(result, crowd)
+    return result
+
+
+async def _crowd(
+    balancer: Balancer, seed: int, seconds: float, fleet: Fleet | None = None
+) -> Crowd:
+    """Let the clients ask for a while, and torment the workers if they are given."""
+    crowd = Crowd(balancer.port, CLIENTS, seed)
+    asking = asyncio.create_task(crowd.run())
+    tormenting = asyncio.create_task(fleet.torment()) if fleet else None
+    done, _ = await asyncio.wait({asking}, timeout=seconds)
+    assert not done, "the clients ended early"
+    if tormenting is not None:
+        tormenting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await tormenting
+    crowd.stop()
+    await asking
+    return crowd
+
+
+async def at_rest(balancer: Balancer) -> dict[str, Any]:
+    """Wait until nothing runs, waits or is connected any more; return the view of it."""
+
+    def idle(view: dict[str, Any]) -> bool:
+        counts = [view["in_flight"], view["queued"], view["totals"]["client_connections"]]
+        # Kept connections are closed after some seconds without use.
+        counts.append(view["totals"]["worker_connections"])
+        return not any(counts) and not any(worker["in_flight"] for worker in view["workers"])
+
+    return await balancer.sees("every count at 0", idle)
+
+
+async def _all_in(balancer: Balancer) -> bool:
+    view = await balancer.view()
+    return all(worker["in_rotation"] for worker in view["workers"])
+
+
+def _result(
+    seed: int, seconds: float, crowd: Crowd, fleet: Fleet, view: dict[str, Any]
+) -> dict[str, Any]:
+    tally = crowd.tally
+    lives = [journal.all() for member in fleet.members for journal in member.journals]
+    sums = Counter[str]()
+    for life in lives:
+        sums.update(life)
+    once = [
+        line for m in fleet.members if m.once.exists() for line in m.once.read_text().splitlines()
+    ]
+    waits = sorted(tally.waits)
+    return {
+        "seed": seed,
+        "seconds": seconds,
+        "requests": tally.answered + tally.left + tally.excused.total() + len(tally.failed),
+        "answered": tally.answered,
+        "a_second": round(tally.answered / seconds),
+        "clients_left": tally.left,
+        "failed": tally.failed,
+        "excused": dict(tally.excused),
+        "faults": dict(fleet.faults),
+        "retries": view["totals"]["retries"],
+        "answered_by_balancer": view["totals"]["answered_by_balancer"],
+        "worker": {
+            "peak": max(life["peak"] for life in lives),
+            "refused": sums["refused"],
+            "refused_unexcused": sums["unexcused"],
+            "damaged": sums["damaged"],
+            "begun_twice": len(once) - len(set(once)),
+            "in_flight": sum(member.journal["in_flight"] for member in fleet.members),
+        },
+        "wait_ms": {
+            name: round(1000 * waits[int(share * (len(waits) - 1))], 1)
+            for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+        },
+    }
+
+
+def _wrong(result: dict[str, Any], crowd: Crowd) -> list[str]:
+    """Say what the promise was broken in."""
+    worker = result["worker"]
+    growth = result["memory"]["after"] - result["memory"]["before"]
+    checks = {
+        f"{len(crowd.tally.failed)} requests failed": crowd.tally.failed,
+        f"a worker had {worker['peak']} at once": worker["peak"] > LIMIT,
+        f"{worker['refused_unexcused']} requests beyond a cap": worker["refused_unexcused"],
+        f"{worker['damaged']} requests came damaged": worker["damaged"],
+        f"{worker['begun_twice']} not to be repeated were": worker["begun_twice"],
+        f"memory grew by {growth / 2**20:.1f} MiB": growth > MOST_GROWTH,
+        "nothing was asked": result["answered"] < 10 * result["seconds"],
+    }
+    return [what for what, is_so in checks.items() if is_so]
