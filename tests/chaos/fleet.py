@@ -1,7 +1,7 @@
 """The workers of a chaos run, as processes, and what is done to them.
 
 `Fleet.torment` keeps some of them in trouble, never more than half, so that every request can be
-served; `Fleet.heal` brings all back. A worker in trouble is left alone until that is over.
+served. A worker in trouble is left alone until that is over.
 """
 
 import asyncio
@@ -86,12 +86,16 @@ class Member:
 class Fleet:
     """All workers of a run."""
 
-    def __init__(self, folder: Path, size: int, limit: int, chance: Random) -> None:
+    def __init__(
+        self, folder: Path, size: int, limit: int, chance: Random, *, pace: float = 1.0
+    ) -> None:
+        """`pace`: as how long as usual troubles last."""
         self.members = [Member(folder, number, limit) for number in range(size)]
         self.faults: Counter[str] = Counter()
         """What was done, by kind."""
 
         self._chance = chance
+        self._pace = pace
         self._faults: dict[str, Fault] = {
             "kill": self._kill,
             "terminate": self._terminate,
@@ -109,7 +113,7 @@ class Fleet:
             await member.listens()
 
     async def torment(self) -> None:
-        """Bring one worker after the other into trouble, until cancelled; then heal all."""
+        """Bring one worker after the other into trouble; when cancelled, wait till all are well."""
         async with asyncio.TaskGroup() as group:
             try:
                 while True:
@@ -133,7 +137,7 @@ class Fleet:
         member.troubled = False
 
     async def _pause(self, longest: float) -> None:
-        await asyncio.sleep(self._chance.uniform(0.05, longest))
+        await asyncio.sleep(self._pace * self._chance.uniform(0.05, longest))
 
     async def _kill(self, member: Member) -> None:
         await member.end()

@@ -169,7 +169,7 @@ class Crowd:
 
     async def _ask(self, connection: Connection, request: Request) -> bool:
         """Ask and check the answer; return whether the connection can be used again."""
-        status, headers = 0, {}
+        status, headers = 0, dict[str, str]()
         began = monotonic()
         try:
             async with asyncio.timeout(PATIENCE):

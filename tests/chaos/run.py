@@ -16,7 +16,6 @@ LIMIT = 8
 """Most requests at once on one worker, by the pool's cap and by the worker's own count."""
 
 CLIENTS = 40
-WARM_UP = 3.0
 MOST_GROWTH = 8 * 2**20
 """Bytes by which the balancer's own memory may grow from the end of the warm-up to the end."""
 
@@ -28,23 +27,27 @@ POOL: dict[str, Any] = {
 }
 
 
-async def chaos(seed: int, seconds: float, folder: Path) -> dict[str, Any]:
-    """Run one seed; return what came out, with what is wrong in `wrong` (empty: it has passed)."""
-    chance = Random(seed)
-    fleet = Fleet(folder, WORKERS, LIMIT, chance)
+async def chaos(
+    seed: int, seconds: float, folder: Path, *, warm_up: float = 5.0, pace: float = 1.0
+) -> dict[str, Any]:
+    """Run one seed; return what came out, with what is wrong in `wrong` (empty: it has passed).
+
+    `warm_up`: seconds of load before, without trouble; `pace`: as how long as usual troubles last.
+    """
+    fleet = Fleet(folder, WORKERS, LIMIT, Random(seed), pace=pace)
     async with Programs(folder) as programs:
         try:
             await fleet.start()
             endpoints = [member.address for member in fleet.members]
             balancer = await programs.balancer(POOL | {"endpoints": endpoints})
-            await _crowd(balancer, seed + 10**6, WARM_UP)
+            await _crowd(balancer, seed + 10**6, warm_up)
             await at_rest(balancer)
             before = memory(balancer.pid)
             files = descriptors(balancer.pid)
             crowd = await _crowd(balancer, seed, seconds, fleet)
             view = await at_rest(balancer)
             after = memory(balancer.pid)
-            await until("all workers are in rotation again", lambda: _all_in(balancer))
+            await until("all workers are in rotation again", lambda: _all_in(balancer), pause=0.2)
             # A probe has one for a moment.
             await until("no file stays open", lambda: descriptors(balancer.pid) <= files)
         finally:
@@ -76,13 +79,18 @@ async def _crowd(
 async def at_rest(balancer: Balancer) -> dict[str, Any]:
     """Wait until nothing runs, waits or is connected any more; return the view of it."""
 
-    def idle(view: dict[str, Any]) -> bool:
+    view: dict[str, Any] = {}
+
+    async def idle() -> bool:
+        nonlocal view
+        view = await balancer.view()
         counts = [view["in_flight"], view["queued"], view["totals"]["client_connections"]]
         # Kept connections are closed after some seconds without use.
         counts.append(view["totals"]["worker_connections"])
         return not any(counts) and not any(worker["in_flight"] for worker in view["workers"])
 
-    return await balancer.sees("every count at 0", idle)
+    await until("every count is 0", idle, pause=0.2)
+    return view
 
 
 async def _all_in(balancer: Balancer) -> bool:

@@ -34,8 +34,10 @@ _EXCUSE = 0.1
 """Seconds by which the news that a client has left may come after the request in its slot."""
 
 _READ_LIMIT = 2**20
-_FIELDS = ("limit", "mode", "in_flight", "peak", "begun", "answered", "refused", "unexcused")
-_FIELDS += ("damaged",)
+_FIELDS = (
+    *("limit", "mode", "in_flight", "peak", "begun"),
+    *("answered", "refused", "unexcused", "damaged"),
+)
 
 _READY = b"HTTP/1.1 204 No Content\r\n\r\n"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"

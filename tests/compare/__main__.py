@@ -53,13 +53,14 @@ def reason(failure: str) -> str:
 def table(chosen: list[Case], versions: dict[str, str], failures: dict[str, dict[str, str]]) -> str:
     """Write the table."""
     names = [f"{name} {version}" for name, version in versions.items()]
-    lines = [f"| what | RFC | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    lines = [f"| what | RFC | | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
     for case in chosen:
         marks = ["**no**" if failures[name][case.name] else "yes" for name in versions]
-        lines.append(f"| [{case.title}](../tests/compare/cases/{case.path.name}) | {case.rfc} | "
-                     f"{' | '.join(marks)} |")
+        link = f"[{case.title}](../tests/compare/cases/{case.path.name})"
+        cells = [link, case.rfc.replace("section ", ""), case.level.lower(), *marks]
+        lines.append(f"| {' | '.join(cells)} |")
     sums = [f"{sum(not f for f in failures[name].values())} of {len(chosen)}" for name in versions]
-    lines.append(f"| **all** | | {' | '.join(sums)} |")
+    lines.append(f"| **passed** | | | {' | '.join(sums)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -95,8 +96,10 @@ def main(only: str, proxies: tuple[str, ...], *, verbose: bool) -> None:
     print(generated.splitlines()[-1])
     if not only and not proxies:
         write(PAGE, generated)
-        told = {name: {case: reason(failure) for case, failure in found.items() if failure}
-                for name, found in failures.items()}
+        told = {
+            name: {case: reason(failure) for case, failure in found.items() if failure}
+            for name, found in failures.items()
+        }
         result = {"cases": len(chosen), "versions": versions, "failed": told}
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(any(failures.get("leastwise", {}).values()))

@@ -15,7 +15,10 @@ FOLDER = Path(__file__).with_name("cases")
 LIMIT = 10
 """Seconds that one script may take."""
 
-_HEAD = re.compile(r'varnishtest "(?P<title>.+)"\n\n# RFC: (?P<rfc>.+)\n# (?P<level>Must|Should): (?P<outcome>.+\n(?:#   .+\n)*)')
+_HEAD = re.compile(
+    r'varnishtest "(?P<title>.+)"\n\n# RFC: (?P<rfc>.+)\n'
+    r"# (?P<level>Must|Should): (?P<outcome>.+\n(?:#   .+\n)*)"
+)
 
 
 @dataclass(frozen=True)
