@@ -67,6 +67,7 @@ compare: $(VENV)/.installed ## Play the protocol cases against leastwise, nginx 
 
 chaos: $(VENV)/.installed ## Torment the workers for a minute a seed (SEEDS=20)
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --keep
+	-$(BIN)/python -m tests.chaos.measure --keep
 
 tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 

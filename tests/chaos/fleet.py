@@ -118,11 +118,11 @@ class Fleet:
             try:
                 while True:
                     await asyncio.sleep(self._chance.uniform(0.05, 0.5))
-                    well = [member for member in self.members if not member.troubled]
-                    if 2 * len(well) > len(self.members):
-                        kind = self._chance.choice(list(self._faults))
+                    kind = self._chance.choice(list(self._faults))
+                    for member in self._victims():
                         self.faults[kind] += 1
-                        group.create_task(self._trouble(self._chance.choice(well), kind))
+                        member.troubled = True
+                        group.create_task(self._trouble(member, kind))
             except asyncio.CancelledError:
                 pass  # what has begun is brought to its end
 
@@ -130,8 +130,14 @@ class Fleet:
         for member in self.members:
             await member.end()
 
+    def _victims(self) -> list[Member]:
+        """Choose whom it hits: one worker, or all that may be hit, as when a node goes."""
+        well = [member for member in self.members if not member.troubled]
+        room = len(well) - len(self.members) // 2
+        number = room if self._chance.random() < 0.1 else min(1, room)
+        return self._chance.sample(well, number)
+
     async def _trouble(self, member: Member, kind: str) -> None:
-        member.troubled = True
         await self._faults[kind](member)
         await member.listens()
         member.troubled = False

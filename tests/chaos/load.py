@@ -7,6 +7,7 @@ A request may fail only if the promise (docs/reliability.md) leaves it out: it m
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
@@ -39,16 +40,16 @@ class Request:
     identifier: str
     method: str
     keyed: bool
+    """Whether it carries an Idempotency-Key."""
+
+    repeatable: bool
+    """Whether the balancer may send it again after it was written."""
+
     body: bytes
     work: float
     size: int
     chunked: bool
     upload_chunked: bool
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the balancer may send it again after it was written."""
-        return self.keyed or self.method != "POST"
 
     @property
     def replayable(self) -> bool:
@@ -77,8 +78,8 @@ class Request:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def some_request(identifier: str, chance: Random) -> Request:
-    """Make up a request."""
+def any_request(identifier: str, chance: Random, *, non_idempotent: bool = False) -> Request:
+    """Make up a request for a pool that sends again what is not idempotent, or does not."""
     method, keyed = chance.choices(
         (("GET", False), ("PUT", False), ("POST", True), ("POST", False)), (40, 25, 25, 10)
     )[0]
@@ -87,11 +88,20 @@ def some_request(identifier: str, chance: Random) -> Request:
         identifier,
         method,
         keyed,
+        keyed or non_idempotent or method != "POST",
         b"" if method == "GET" else chance.randbytes(size),
         chance.uniform(*chance.choices(_WORK, _WORK_WEIGHTS)[0]),
         answer,
         chunked=chance.random() < 0.3,
         upload_chunked=chance.random() < 0.3,
+    )
+
+
+def small_request(longest: float, identifier: str, chance: Random) -> Request:
+    """Make up one that carries next to nothing, and takes up to `longest` seconds."""
+    work = chance.uniform(0, longest)
+    return Request(
+        identifier, "GET", False, True, b"", work, 100, chunked=False, upload_chunked=False
     )
 
 
@@ -116,12 +126,22 @@ class Tally:
 class Crowd:
     """Clients that ask one after the other on connections that they keep, for a while."""
 
-    def __init__(self, port: int, clients: int, seed: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        clients: int,
+        seed: int,
+        make: Callable[[str, Random], Request] = any_request,
+        *,
+        leave: float = LEAVE,
+    ) -> None:
+        """`leave`: the share of requests whose client leaves."""
         self.tally = Tally()
-        self.leave = LEAVE
         self._port = port
         self._clients = clients
         self._seed = seed
+        self._make = make
+        self._leave_share = leave
         self._stopping = False
 
     async def run(self) -> None:
@@ -140,12 +160,12 @@ class Crowd:
         asked = 0
         while not self._stopping:
             asked += 1
-            request = some_request(f"{self._seed}-{number}-{asked}", chance)
+            request = self._make(f"{self._seed}-{number}-{asked}", chance)
             if connection is None or chance.random() < 0.02:
                 if connection is not None:
                     connection.close()
                 connection = await Connection.open(self._port)
-            if chance.random() < self.leave:
+            if chance.random() < self._leave_share:
                 await self._leave(connection, request, chance)
                 connection = None
             elif not await self._ask(connection, request):

@@ -3,28 +3,42 @@
 import asyncio
 import contextlib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.chaos.fleet import Fleet, descriptors, memory
-from tests.chaos.load import Crowd
+from tests.chaos.load import Crowd, any_request
 from tests.integration.process.harness import Balancer, Programs, until
 
 WORKERS = 8
-LIMIT = 8
-"""Most requests at once on one worker, by the pool's cap and by the worker's own count."""
-
 CLIENTS = 40
 MOST_GROWTH = 8 * 2**20
 """Bytes by which the balancer's own memory may grow from the end of the warm-up to the end."""
 
-POOL: dict[str, Any] = {
-    "maxInFlight": LIMIT,
-    "retry": {"onTimeout": True, "refusedStatuses": [503]},
-    "timeouts": {"firstByte": "3s", "betweenBytes": "10s", "connect": "500ms", "idle": "1s"},
-    "health": {"probe": {"path": "/ready", "interval": "500ms", "timeout": "500ms", "failures": 2}},
-}
+
+def pool(seed: int) -> dict[str, Any]:
+    """Return the pool's spec, of which the seed chooses what a user may choose."""
+    chance = Random(f"pool {seed}")
+    return {
+        "maxInFlight": chance.choice((4, 8, 16)),
+        "onClientGone": chance.choice(("cancel", "finish")),
+        "retry": {
+            "onTimeout": True,
+            "refusedStatuses": [503],
+            "nonIdempotent": chance.random() < 0.3,
+        },
+        "timeouts": {
+            "firstByte": "3s",
+            "betweenBytes": "10s",
+            "connect": "500ms",
+            "idle": chance.choice(("200ms", "1s")),
+        },
+        "health": {
+            "probe": {"path": "/ready", "interval": "500ms", "timeout": "500ms", "failures": 2}
+        },
+    }
 
 
 async def chaos(
@@ -34,17 +48,21 @@ async def chaos(
 
     `warm_up`: seconds of load before, without trouble; `pace`: as how long as usual troubles last.
     """
-    fleet = Fleet(folder, WORKERS, LIMIT, Random(seed), pace=pace)
+    spec = pool(seed)
+    limit = spec["maxInFlight"]
+    fleet = Fleet(folder, WORKERS, limit, Random(seed), pace=pace)
     async with Programs(folder) as programs:
         try:
             await fleet.start()
             endpoints = [member.address for member in fleet.members]
-            balancer = await programs.balancer(POOL | {"endpoints": endpoints})
-            await _crowd(balancer, seed + 10**6, warm_up)
+            balancer = await programs.balancer(spec | {"endpoints": endpoints})
+            await _ask(balancer, Crowd(balancer.port, CLIENTS, seed + 10**6), warm_up)
             await at_rest(balancer)
             before = memory(balancer.pid)
             files = descriptors(balancer.pid)
-            crowd = await _crowd(balancer, seed, seconds, fleet)
+            make = partial(any_request, non_idempotent=spec["retry"]["nonIdempotent"])
+            crowd = Crowd(balancer.port, CLIENTS, seed, make)
+            await _ask(balancer, crowd, seconds, fleet)
             view = await at_rest(balancer)
             after = memory(balancer.pid)
             await until("all workers are in rotation again", lambda: _all_in(balancer), pause=0.2)
@@ -52,17 +70,17 @@ async def chaos(
             await until("no file stays open", lambda: descriptors(balancer.pid) <= files)
         finally:
             await fleet.end()
-    result = _result(seed, seconds, crowd, fleet, view)
+    result = {"seed": seed, "seconds": seconds, "pool": spec}
+    result |= _result(seconds, crowd, fleet, view)
     result["memory"] = {"before": before, "after": after}
-    result["wrong"] = _wrong(result, crowd)
+    result["wrong"] = _wrong(result, limit)
     return result
 
 
-async def _crowd(
-    balancer: Balancer, seed: int, seconds: float, fleet: Fleet | None = None
-) -> Crowd:
+async def _ask(
+    balancer: Balancer, crowd: Crowd, seconds: float, fleet: Fleet | None = None
+) -> None:
     """Let the clients ask for a while, and torment the workers if they are given."""
-    crowd = Crowd(balancer.port, CLIENTS, seed)
     asking = asyncio.create_task(crowd.run())
     tormenting = asyncio.create_task(fleet.torment()) if fleet else None
     done, _ = await asyncio.wait({asking}, timeout=seconds)
@@ -73,7 +91,6 @@ async def _crowd(
             await tormenting
     crowd.stop()
     await asking
-    return crowd
 
 
 async def at_rest(balancer: Balancer) -> dict[str, Any]:
@@ -98,9 +115,7 @@ async def _all_in(balancer: Balancer) -> bool:
     return all(worker["in_rotation"] for worker in view["workers"])
 
 
-def _result(
-    seed: int, seconds: float, crowd: Crowd, fleet: Fleet, view: dict[str, Any]
-) -> dict[str, Any]:
+def _result(seconds: float, crowd: Crowd, fleet: Fleet, view: dict[str, Any]) -> dict[str, Any]:
     tally = crowd.tally
     lives = [journal.all() for member in fleet.members for journal in member.journals]
     sums = Counter[str]()
@@ -111,8 +126,6 @@ def _result(
     ]
     waits = sorted(tally.waits)
     return {
-        "seed": seed,
-        "seconds": seconds,
         "requests": tally.answered + tally.left + tally.excused.total() + len(tally.failed),
         "answered": tally.answered,
         "a_second": round(tally.answered / seconds),
@@ -137,13 +150,13 @@ def _result(
     }
 
 
-def _wrong(result: dict[str, Any], crowd: Crowd) -> list[str]:
+def _wrong(result: dict[str, Any], limit: int) -> list[str]:
     """Say what the promise was broken in."""
     worker = result["worker"]
     growth = result["memory"]["after"] - result["memory"]["before"]
     checks = {
-        f"{len(crowd.tally.failed)} requests failed": crowd.tally.failed,
-        f"a worker had {worker['peak']} at once": worker["peak"] > LIMIT,
+        f"{len(result['failed'])} requests failed": result["failed"],
+        f"a worker had {worker['peak']} at once": worker["peak"] > limit,
         f"{worker['refused_unexcused']} requests beyond a cap": worker["refused_unexcused"],
         f"{worker['damaged']} requests came damaged": worker["damaged"],
         f"{worker['begun_twice']} not to be repeated were": worker["begun_twice"],
