@@ -1,7 +1,7 @@
 """The workers of a chaos run, as processes, and what is done to them.
 
-`Fleet.torment` keeps some of them in trouble, never more than half, so that every request can be
-served. A worker in trouble is left alone until that is over.
+`Fleet.torment` keeps some of them in trouble, never more than half but for a moment now and
+then, so that every request can be served. A worker in trouble is left alone until that is over.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from tests.integration.process.harness import free_host, until
 
 _SCRIPT = Path(__file__).with_name("worker.py")
 _PORT = 8080
+_OUTAGES = 0.01
+"""How often all workers that are well are killed at once: requests wait until some are back."""
 
 Fault = Callable[["Member"], Awaitable[None]]
 
@@ -33,6 +35,9 @@ class Member:
         """Of all its lives, the present one last."""
 
         self.troubled = False
+        self.listed = True
+        """Whether it is to be in the pool."""
+
         self._folder, self._number = folder, number
         self._process: asyncio.subprocess.Process | None = None
 
@@ -90,6 +95,9 @@ class Fleet:
         self, folder: Path, size: int, limit: int, chance: Random, *, pace: float = 1.0
     ) -> None:
         """`pace`: as how long as usual troubles last."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when another set of workers is to be in the pool."""
+
         self.members = [Member(folder, number, limit) for number in range(size)]
         self.faults: Counter[str] = Counter()
         """What was done, by kind."""
@@ -104,7 +112,13 @@ class Fleet:
             "silent": self._mode(SILENT),
             "reset": self._mode(RESETTING),
             "refuse": self._mode(REFUSING),
+            "remove": self._remove,
         }
+
+    @property
+    def addresses(self) -> list[str]:
+        """The workers that are to be in the pool."""
+        return [member.address for member in self.members if member.listed]
 
     async def start(self) -> None:
         for member in self.members:
@@ -119,7 +133,10 @@ class Fleet:
                 while True:
                     await asyncio.sleep(self._chance.uniform(0.05, 0.5))
                     kind = self._chance.choice(list(self._faults))
-                    for member in self._victims():
+                    victims = self._victims()
+                    if self._chance.random() < _OUTAGES:
+                        kind, victims = "kill", [m for m in self.members if not m.troubled]
+                    for member in victims:
                         self.faults[kind] += 1
                         member.troubled = True
                         group.create_task(self._trouble(member, kind))
@@ -133,7 +150,7 @@ class Fleet:
     def _victims(self) -> list[Member]:
         """Choose whom it hits: one worker, or all that may be hit, as when a node goes."""
         well = [member for member in self.members if not member.troubled]
-        room = len(well) - len(self.members) // 2
+        room = max(0, len(well) - len(self.members) // 2)
         number = room if self._chance.random() < 0.1 else min(1, room)
         return self._chance.sample(well, number)
 
@@ -160,6 +177,14 @@ class Fleet:
         member.signal(signal.SIGSTOP)
         await self._pause(4.0)
         member.signal(signal.SIGCONT)
+
+    async def _remove(self, member: Member) -> None:
+        """Take it out of the pool's file, and put it back; the file is looked at each second."""
+        member.listed = False
+        self.on_change()
+        await self._pause(3.0)
+        member.listed = True
+        self.on_change()
 
     def _mode(self, mode: int) -> Fault:
         async def misbehave(member: Member) -> None:

@@ -20,6 +20,10 @@ LARGEST = 200 * 1024
 LEAVE = 0.03
 """Share of the requests whose client leaves before the answer is complete."""
 
+HURRIED = 0.9
+"""Share of the requests that are sent in one piece and whose answer is read at once; the others
+are sent in some pieces, or read late."""
+
 PATIENCE = 45.0
 """Seconds after which a client calls its request lost: nothing in a run takes half as long."""
 
@@ -168,7 +172,7 @@ class Crowd:
             if chance.random() < self._leave_share:
                 await self._leave(connection, request, chance)
                 connection = None
-            elif not await self._ask(connection, request):
+            elif not await self._ask(connection, request, chance):
                 connection.close()
                 connection = None
             await asyncio.sleep(chance.uniform(0, 0.01))
@@ -187,22 +191,35 @@ class Crowd:
         chance.choice((connection.close, connection.reset))()
         self.tally.left += 1
 
-    async def _ask(self, connection: Connection, request: Request) -> bool:
+    async def _ask(self, connection: Connection, request: Request, chance: Random) -> bool:
         """Ask and check the answer; return whether the connection can be used again."""
         status, headers = 0, dict[str, str]()
-        began = monotonic()
         try:
             async with asyncio.timeout(PATIENCE):
-                connection.send(request.wire())
+                await self._send(connection, request.wire(), chance)
+                began = monotonic()
                 status, headers = await connection.head()
                 body = await connection.body(headers)
             _check(request, status, headers, body)
         except (OSError, EOFError, TimeoutError, Wrong) as error:
-            self._failed(request, status, headers, error, monotonic() - began)
+            self._failed(request, status, headers, error)
             return isinstance(error, Wrong) and headers.get("connection") != "close"
         self.tally.answered += 1
         self.tally.waits.append(monotonic() - began - request.work)
         return headers.get("connection") != "close"
+
+    async def _send(self, connection: Connection, raw: bytes, chance: Random) -> None:
+        """Send a request, in one piece or in some with pauses between them."""
+        if chance.random() < HURRIED:
+            connection.send(raw)
+            return
+        for _ in range(4):
+            size = chance.randrange(len(raw))
+            connection.send(raw[:size])
+            raw = raw[size:]
+            await asyncio.sleep(chance.uniform(0, 0.05))
+        connection.send(raw)
+        await asyncio.sleep(chance.uniform(0, 0.2))
 
     def _failed(
         self,
@@ -210,7 +227,6 @@ class Crowd:
         status: int,
         headers: dict[str, str],
         error: Exception,
-        after: float,
     ) -> None:
         begun = status == 200 and isinstance(error, (EOFError, ConnectionError))
         unanswered = status in {502, 504} or (status == 503 and "x-id" not in headers)
@@ -224,7 +240,7 @@ class Crowd:
             what = headers.get("proxy-status", "")
             self.tally.failed.append(
                 f"{request.method} {request.identifier}: {len(request.body)} bytes, status {status}"
-                f" {what} after {after:.2f} s of {request.work:.2f}: {error!r}"
+                f" {what}: {error!r}"
             )
 
 

@@ -62,8 +62,7 @@ async def measure(load: str, kills: int, stops: int, folder: Path) -> dict[str, 
     async with Programs(folder) as programs:
         try:
             await fleet.start()
-            endpoints = [member.address for member in fleet.members]
-            balancer = await programs.balancer(SPEC | {"endpoints": endpoints})
+            balancer = await programs.balancer(SPEC | {"endpoints": fleet.addresses})
             crowd = Crowd(balancer.port, clients, 0, partial(small_request, longest), leave=0.0)
             asking = asyncio.create_task(crowd.run())
             began = time.time()

@@ -54,8 +54,8 @@ async def chaos(
     async with Programs(folder) as programs:
         try:
             await fleet.start()
-            endpoints = [member.address for member in fleet.members]
-            balancer = await programs.balancer(spec | {"endpoints": endpoints})
+            balancer = await programs.balancer(spec | {"endpoints": fleet.addresses})
+            fleet.on_change = lambda: balancer.configure(spec | {"endpoints": fleet.addresses})
             await _ask(balancer, Crowd(balancer.port, CLIENTS, seed + 10**6), warm_up)
             await at_rest(balancer)
             before = memory(balancer.pid)
@@ -65,7 +65,7 @@ async def chaos(
             await _ask(balancer, crowd, seconds, fleet)
             view = await at_rest(balancer)
             after = memory(balancer.pid)
-            await until("all workers are in rotation again", lambda: _all_in(balancer), pause=0.2)
+            await until("all workers are in rotation", lambda: _all_in(balancer), pause=0.2)
             # A probe has one for a moment.
             await until("no file stays open", lambda: descriptors(balancer.pid) <= files)
         finally:
@@ -112,7 +112,7 @@ async def at_rest(balancer: Balancer) -> dict[str, Any]:
 
 async def _all_in(balancer: Balancer) -> bool:
     view = await balancer.view()
-    return all(worker["in_rotation"] for worker in view["workers"])
+    return [worker["in_rotation"] for worker in view["workers"]] == [True] * WORKERS
 
 
 def _result(seconds: float, crowd: Crowd, fleet: Fleet, view: dict[str, Any]) -> dict[str, Any]:
