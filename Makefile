@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPEED ?= 10
 FAULT ?= kill
+SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled bench tools manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled bench compare chaos tools manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,6 +61,13 @@ build/compiled/.built: $(VENV)/.installed $(shell find app -type f -not -name '*
 
 bench: $(VENV)/.installed ## Measure; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
+
+compare: $(VENV)/.installed ## Play the protocol cases against leastwise, nginx and HAProxy
+	$(BIN)/python -m tests.compare
+
+chaos: $(VENV)/.installed ## Torment the workers for a minute a seed (SEEDS=20)
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --keep
+	-$(BIN)/python -m tests.chaos.measure --keep
 
 tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 
