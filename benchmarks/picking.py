@@ -9,6 +9,7 @@ from app.balancing.errors import Refusal
 from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
+from benchmarks.run import Run
 
 SIZES = (5, 500, 5_000)
 ROUNDS = 7
@@ -51,7 +52,7 @@ class _Cycle:
         return (perf_counter() - began) / CYCLES * 1e6
 
 
-def main() -> None:
+def main(_run: Run) -> None:
     cycles = {size: _Cycle(size) for size in SIZES}
     times: dict[int, list[float]] = {size: [] for size in SIZES}
     for _ in range(ROUNDS):  # alternating, so that the machine's moods fall on all alike

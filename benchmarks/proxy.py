@@ -1,153 +1,241 @@
-"""What a proxied request costs: leastwise and nginx side by side, saturated.
+"""What a proxied request costs: leastwise beside nginx, HAProxy and two Python proxies.
 
-One backend (nginx with a small JSON), one load (wrk, 64 connections, POST with a small body), the
-proxies in turns. CPU time is read from /proc, of the proxy's process alone. Absolute numbers vary
-by machine; the ratio is what counts.
+One backend and one load, the proxies in turns. Saturated by 64 connections: CPU time per request of
+the proxy's processes, requests a second, memory. Then at fixed rates: latency, by an open loop, and
+beside it the latency of going direct.
 """
 
-import json
-import os
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from tempfile import TemporaryDirectory
 from time import sleep
+from typing import Any
 
-ROUNDS = 3
-SECONDS = 4
-RESULTS = Path(__file__).parent / "results" / "proxy.json"
-_TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
+from benchmarks import openloop, wrk
+from benchmarks.contenders import NAMES, available, backend, contender
+from benchmarks.machine import OTHER_CORES, PROXY_CORES, missing
+from benchmarks.processes import Cpu, Meter, Process, running
+from benchmarks.run import Run
+from benchmarks.stats import LATENCIES, medians, spread
 
-_NGINX = """
-worker_processes 1; daemon off; pid {dir}/{name}.pid; error_log {dir}/{name}.err;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 100000000; keepalive_timeout 1h;
-  client_body_temp_path {dir}; proxy_temp_path {dir};
-  {body}
-}}
-"""
-_BACKEND = """
-  server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ default_type application/json; return 200 '{{"status":"DONE"}}'; }} }}
-"""
-_PROXY = """
-  upstream workers {{ least_conn; server 127.0.0.1:{backend}; keepalive 128;
-                      keepalive_requests 100000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ proxy_pass http://workers; proxy_http_version 1.1;
-      proxy_set_header Connection ""; proxy_set_header X-Request-ID $request_id;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}
-"""
-_POOL = """
-spec:
-  endpoints: ["127.0.0.1:{backend}"]
-  maxInFlight: 100
-  retry: {{nonIdempotent: true, refusedStatuses: [503]}}
-"""
-_LOAD = """
-wrk.method = "POST"
-wrk.body = '{"payload":"x"}'
-wrk.headers["Content-Type"] = "application/json"
-"""
+OURS = "leastwise"
+DIRECT = "direct"
+"""The backend itself, as it stands in the results beside the proxies."""
+
+RATES = (1000, 100)
+"""Requests a second of the open loops."""
+
+_HEADROOM = 1.25
+"""What can be saturated at less than this times a rate is not asked to hold it."""
+
+_MIB = 2**20
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One proxy, saturated once."""
+
+    cpu: Cpu
+    """Of one request, in microseconds."""
+
+    rate: float
+    """Requests a second."""
 
 
-@contextmanager
-def running(command: list[str], port: int) -> Iterator[int]:
-    """Run a server until the end of the block; give the pid that does the work."""
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            while process.poll() is None:
-                with socket.socket() as sock:
-                    if sock.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                sleep(0.02)
-            else:
-                raise RuntimeError(f"{command[0]} did not start")
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            yield int(children[0]) if children else process.pid
-        finally:
-            process.terminate()
+@dataclass(slots=True)
+class Contender:
+    """One proxy and what was found out about it."""
+
+    name: str
+    port: int
+    process: Process
+    rss_idle: int
+    rss_loaded: int = 0
+    rounds: dict[str, list[Round]] = field(default_factory=lambda: defaultdict(list))
+    """By profile."""
+
+    latencies: dict[int, list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    """By rate; each round's percentiles, in milliseconds."""
+
+    paced: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By rate; each round's CPU time per request, in microseconds."""
+
+    def saturate(self, profile: str, script: Path, seconds: float) -> None:
+        """Measure one closed-loop round."""
+        meter = Meter(self.process)
+        load = wrk.run(self.port, script, seconds, midway=self._weigh)
+        cpu = meter.read().scaled(1e6 / load.requests)
+        self.rounds[profile].append(Round(cpu, load.rate))
+
+    def _weigh(self) -> None:
+        self.rss_loaded = max(self.rss_loaded, self.process.rss())
+
+    def pace(self, rate: int, seconds: float, seed: int) -> None:
+        """Measure one open-loop round."""
+        meter = Meter(self.process)
+        result = openloop.measure(self.port, rate, seconds, seed)
+        if result["lost"]:
+            raise RuntimeError(f"{self.name}: {result['lost']} of {result['sent']} not answered")
+        self.latencies[rate].append(result["latency_ms"])
+        self.paced[rate].append(meter.read().total * 1e6 / result["sent"])
+
+    def holds(self, rate: float) -> bool:
+        """Say whether it was fast enough when saturated to be asked for `rate` a second."""
+        rounds = self.rounds["small"]
+        return not rounds or spread(one.rate for one in rounds).median >= _HEADROOM * rate
 
 
-def cpu_us(pid: int) -> tuple[float, float]:
-    """Return the user and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) * _TICK_US, int(fields[12]) * _TICK_US
+def main(run: Run) -> None:
+    """Measure all, print the table, keep the JSON."""
+    if missing(["nginx", "wrk"]):
+        print("proxy: skipped, it needs nginx as the backend and wrk as the load")
+        return
+    names = available([name for name in NAMES if name in (run.contenders or NAMES)])
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        home = Path(folder)
+        workers = backend(home)
+        direct = Contender(
+            DIRECT, workers.port, stack.enter_context(running(workers, OTHER_CORES)), 0
+        )
+        contenders = []
+        for name in names:
+            server = contender(name, home, workers)
+            process = stack.enter_context(running(server, PROXY_CORES))
+            openloop.measure(server.port, 50, 0.2, seed=0)  # idle means: it has answered before
+            contenders.append(Contender(name, server.port, process, process.rss()))
+        _saturate(run, contenders, wrk.scripts(home))
+        if run.latency:
+            _pace(run, [direct, *contenders])
+    figures = summary(contenders, direct)
+    report(figures)
+    if names == list(NAMES) and run.latency:
+        run.save("proxy", figures)
+    else:
+        print("proxy: not kept, since not all of it was measured")
 
 
-def measure(port: int, pid: int, script: Path) -> dict[str, float]:
-    """Load one proxy; return its CPU per request and what wrk saw."""
-    before = cpu_us(pid)
-    command = ["wrk", "-t1", "-c64", f"-d{SECONDS}s", "--latency", "-s", str(script)]
-    url = f"http://127.0.0.1:{port}/compute"
-    out = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
-    after = cpu_us(pid)
-    found = re.search(r"(\d+) requests in ([\d.]+)s", out)
-    if found is None or "Non-2xx" in out or "Socket errors" in out:
-        raise RuntimeError(out)
-    requests = int(found[1])
+def _rotated(contenders: list[Contender], by: int) -> list[Contender]:
+    """Return them in another order: what runs after whom shall not matter."""
+    by %= len(contenders)
+    return contenders[by:] + contenders[:by]
+
+
+def _saturate(run: Run, contenders: list[Contender], scripts: dict[str, Path]) -> None:
+    seconds = run.either({"small": 4, "browser": 3}, {"small": 2, "browser": 1})
+    for each in contenders:
+        wrk.run(each.port, scripts["small"], 1)  # connections and caches, before it counts
+    for number in range(run.either(5, 2)):
+        for profile, script in scripts.items():
+            for each in _rotated(contenders, number):
+                each.saturate(profile, script, seconds[profile])
+
+
+def _pace(run: Run, contenders: list[Contender]) -> None:
+    plan = run.either({1000: (4, 8.0), 100: (2, 10.0)}, {1000: (1, 3.0), 100: (1, 3.0)})
+    for rate, (rounds, seconds) in plan.items():
+        able = [each for each in contenders if each.holds(rate)]
+        for number in range(rounds):
+            for each in _rotated(able, number):
+                each.pace(rate, seconds, seed=number)
+                sleep(0.1)
+
+
+# --- what came out
+
+
+def summary(contenders: list[Contender], direct: Contender) -> dict[str, Any]:
+    """Return the figures as the results hold them: medians over the rounds, by proxy."""
+    figures = _saturated(contenders, "small")
+    figures["rss_mib"] = {each.name: each.rss_loaded / _MIB for each in contenders}
+    figures["rss_idle_mib"] = {each.name: each.rss_idle / _MIB for each in contenders}
+    figures["browser_headers"] = _saturated(contenders, "browser")
+    at = {
+        str(rate): {
+            each.name: medians(each.latencies[rate])
+            for each in (direct, *contenders)
+            if each.latencies[rate]
+        }
+        for rate in RATES
+    }
+    figures["latency_ms_at"] = at
+    figures["latency_ms"], figures["latency_at"] = {}, {}
+    for each in contenders:
+        for rate in RATES:  # the highest that it holds
+            if each.latencies[rate]:
+                figures["latency_ms"][each.name] = at[str(rate)][each.name]
+                figures["latency_at"][each.name] = rate
+                break
+    figures["cpu_us_per_request_at"] = {
+        str(rate): {
+            each.name: spread(each.paced[rate]).median for each in contenders if each.paced[rate]
+        }
+        for rate in RATES
+    }
+    return figures
+
+
+def _saturated(contenders: list[Contender], profile: str) -> dict[str, Any]:
+    rounds = {each.name: each.rounds[profile] for each in contenders}
+    totals = {name: [one.cpu.total for one in those] for name, those in rounds.items()}
+    spreads = {name: spread(values) for name, values in totals.items()}
     return {
-        "user": (after[0] - before[0]) / requests,
-        "system": (after[1] - before[1]) / requests,
-        "rate": requests / float(found[2]),
+        "cpu_us_per_request": {name: each.median for name, each in spreads.items()},
+        "cpu_us_spread": {name: each.as_json() for name, each in spreads.items()},
+        "cpu_user_us": _medians(rounds, lambda one: one.cpu.user),
+        "cpu_system_us": _medians(rounds, lambda one: one.cpu.system),
+        "requests_per_second": _medians(rounds, lambda one: one.rate),
+        "cpu_ratio": _ratios(totals),
     }
 
 
-def main() -> None:
-    missing = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
-    if missing:
-        print(f"proxy: skipped, {' and '.join(missing)} missing (Debian: nginx-light, wrk)")
-        return
-    backend, nginx, leastwise, admin = (free_port() for _ in range(4))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "load.lua").write_text(_LOAD)
-        (folder / "pool.yaml").write_text(_POOL.format(backend=backend))
-        for server, body in {
-            "backend": _BACKEND.format(port=backend),
-            "proxy": _PROXY.format(backend=backend, port=nginx),
-        }.items():
-            config = _NGINX.format(dir=folder, name=server, body=body)
-            (folder / f"{server}.conf").write_text(config)
-        serve = [sys.executable, "-m", "app", "serve", "--config", str(folder / "pool.yaml")]
-        serve += ["--listen", f"127.0.0.1:{leastwise}", "--admin-listen", f"127.0.0.1:{admin}"]
-        with (
-            running(["nginx", "-c", str(folder / "backend.conf")], backend),
-            running(["nginx", "-c", str(folder / "proxy.conf")], nginx) as nginx_pid,
-            running(serve, leastwise) as leastwise_pid,
-        ):
-            rounds: dict[str, list[dict[str, float]]] = {"nginx": [], "leastwise": []}
-            for _ in range(ROUNDS):
-                rounds["nginx"].append(measure(nginx, nginx_pid, folder / "load.lua"))
-                rounds["leastwise"].append(measure(leastwise, leastwise_pid, folder / "load.lua"))
-    report({who: {k: median(r[k] for r in rs) for k in rs[0]} for who, rs in rounds.items()})
+def _medians(rounds: dict[str, list[Round]], figure: Callable[[Round], float]) -> dict[str, float]:
+    return {name: spread(map(figure, those)).median for name, those in rounds.items()}
 
 
-def report(medians: dict[str, dict[str, float]]) -> None:
-    """Print the table and keep the JSON."""
-    base = medians["nginx"]["user"] + medians["nginx"]["system"]
-    print(f"proxy: CPU per request, 64 connections, saturated, median of {ROUNDS}")
-    for who, m in medians.items():
-        total = m["user"] + m["system"]
+def _ratios(totals: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return our CPU time over each other's, compared within each round."""
+    if OURS not in totals:
+        return {}
+    return {
+        name: spread(
+            ours / theirs for ours, theirs in zip(totals[OURS], values, strict=True)
+        ).as_json()
+        for name, values in totals.items()
+        if name != OURS
+    }
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Print the tables."""
+    for title, part in (
+        ("a small POST", figures),
+        ("13 browser-like header fields", figures["browser_headers"]),
+    ):
+        print(f"\nproxy, saturated by {wrk.CONNECTIONS} connections: {title}")
         print(
-            f"  {who:<10} {total:6.1f} µs (user {m['user']:.1f}, system {m['system']:.1f})"
-            f" {total / base:5.2f}× nginx, {m['rate']:8.0f} requests/s"
+            f"  {'':<10}   CPU µs/request   user  system   leastwise is      requests/s   RSS MiB"
         )
-    RESULTS.parent.mkdir(exist_ok=True)
-    cpu = {who: round(m["user"] + m["system"], 2) for who, m in medians.items()}
-    rates = {who: round(m["rate"]) for who, m in medians.items()}
-    RESULTS.write_text(
-        json.dumps({"cpu_us_per_request": cpu, "requests_per_second": rates}, indent=2) + "\n"
+        for name, cpu in part["cpu_us_per_request"].items():
+            print(f"  {name:<10} {_row(name, cpu, part, figures)}")
+    for rate, latencies in figures["latency_ms_at"].items():
+        if not latencies:
+            continue
+        print(f"\nproxy, open loop at {rate} a second: latency in ms (p99 over going direct)")
+        for name, found in latencies.items():
+            told = "".join(f"{key} {found[key]:8.3f}   " for key in LATENCIES)
+            print(f"  {name:<10} {told} {found['p99'] - latencies[DIRECT]['p99']:+.3f}")
+
+
+def _row(name: str, cpu: float, part: dict[str, Any], figures: dict[str, Any]) -> str:
+    low, high = (part["cpu_us_spread"][name][key] for key in ("min", "max"))
+    ratio = part["cpu_ratio"].get(name)
+    told = f"{ratio['median']:.3g}× ({ratio['min']:.3g}–{ratio['max']:.3g})" if ratio else ""
+    return (
+        f"{cpu:7.1f} ({low:.1f}–{high:.1f}) {part['cpu_user_us'][name]:6.1f}"
+        f" {part['cpu_system_us'][name]:7.1f}   {told:<20}"
+        f" {part['requests_per_second'][name]:8.0f}"
+        f" {figures['rss_idle_mib'][name]:6.1f} → {figures['rss_mib'][name]:.1f}"
     )
