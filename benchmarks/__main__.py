@@ -7,12 +7,17 @@ from time import sleep
 
 import click
 
-from benchmarks import picking, proxy
+from benchmarks import connections, picking, proxy, queueing
 from benchmarks.contenders import NAMES
 from benchmarks.machine import ALL_CORES, OTHER_CORES, busy_seconds
 from benchmarks.run import RESULTS, Run
 
-ALL: dict[str, Callable[[Run], None]] = {"proxy": proxy.main, "picking": picking.main}
+ALL: dict[str, Callable[[Run], None]] = {
+    "proxy": proxy.main,
+    "picking": picking.main,
+    "queueing": queueing.main,
+    "connections": connections.main,
+}
 
 
 @click.command()

@@ -55,6 +55,10 @@ _NGINX_PROXY = """
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_set_header X-Forwarded-Host $http_host;
     }}
+    location /stream/ {{
+      proxy_pass http://workers; proxy_http_version 1.1; proxy_set_header Connection "";
+      client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;
+    }}
   }}
 """
 _HAPROXY = """
@@ -122,7 +126,7 @@ def leastwise(
     port, admin = free_port(), free_port()
     command = [sys.executable, "-m", "app", "serve", "--config", str(path)]
     command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}"]
-    return Server(name, [*command, "--log-level", "warning"], port, environ)
+    return Server(name, [*command, "--log-level", "warning"], port, environ, admin)
 
 
 def available(wanted: list[str]) -> list[str]:

@@ -59,6 +59,8 @@ class Server:
     command: list[str]
     port: int
     environ: Mapping[str, str] | None = None
+    admin_port: int = 0
+    """Of leastwise."""
 
 
 class Process:
@@ -83,33 +85,24 @@ class Process:
         return Cpu(user, system), ran
 
     def rss(self) -> int:
-        """Return the resident memory, in bytes."""
-        return sum(self._status(pid, "VmRSS") for pid in self._pids())
-
-    def peak_rss(self) -> int:
-        """Return the most resident memory it ever had, in bytes."""
-        return sum(self._status(pid, "VmHWM") for pid in self._pids())
+        """Return the resident memory, in bytes. The kernel's own is not in it."""
+        return sum(_kib(f"/proc/{pid}/smaps_rollup", "Rss") for pid in self._pids()) * 1024
 
     def forget_peak(self) -> None:
         """Count the peak anew from now on."""
         for pid in self._pids():
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
-    def uss(self) -> int:
-        """Return the memory that would be freed if it ended: what it shares with nobody."""
-        total = 0
-        for pid in self._pids():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith(("Private_Clean:", "Private_Dirty:")):
-                    total += int(line.split()[1]) * 1024
-        return total
+    def peak_rss(self) -> int:
+        """Return the most resident memory since `forget_peak`, in bytes."""
+        return sum(_kib(f"/proc/{pid}/status", "VmHWM") for pid in self._pids()) * 1024
 
-    @staticmethod
-    def _status(pid: int, key: str) -> int:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-        return 0
+
+def _kib(path: str, key: str) -> int:
+    for line in Path(path).read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"{path} has no {key}")
 
 
 class Meter:

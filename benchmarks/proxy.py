@@ -18,8 +18,9 @@ from benchmarks import openloop, wrk
 from benchmarks.contenders import NAMES, available, backend, contender
 from benchmarks.machine import OTHER_CORES, PROXY_CORES, missing
 from benchmarks.processes import Cpu, Meter, Process, running
-from benchmarks.run import Run
+from benchmarks.run import Run, show
 from benchmarks.stats import LATENCIES, medians, spread
+from benchmarks.tables import Table, figure, ranged, times
 
 OURS = "leastwise"
 DIRECT = "direct"
@@ -110,10 +111,10 @@ def main(run: Run) -> None:
         if run.latency:
             _pace(run, [direct, *contenders])
     figures = summary(contenders, direct)
-    report(figures)
     if names == list(NAMES) and run.latency:
-        run.save("proxy", figures)
+        run.conclude("proxy", figures, tables)
     else:
+        show(tables(figures))
         print("proxy: not kept, since not all of it was measured")
 
 
@@ -208,34 +209,52 @@ def _ratios(totals: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def report(figures: dict[str, Any]) -> None:
-    """Print the tables."""
-    for title, part in (
-        ("a small POST", figures),
-        ("13 browser-like header fields", figures["browser_headers"]),
-    ):
-        print(f"\nproxy, saturated by {wrk.CONNECTIONS} connections: {title}")
-        print(
-            f"  {'':<10}   CPU µs/request   user  system   leastwise is      requests/s   RSS MiB"
-        )
-        for name, cpu in part["cpu_us_per_request"].items():
-            print(f"  {name:<10} {_row(name, cpu, part, figures)}")
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """Return what the results hold, for people."""
+    found = [
+        _saturated_table("A small POST", figures, figures),
+        _saturated_table("With 13 browser-like header fields", figures["browser_headers"], figures),
+    ]
     for rate, latencies in figures["latency_ms_at"].items():
-        if not latencies:
-            continue
-        print(f"\nproxy, open loop at {rate} a second: latency in ms (p99 over going direct)")
-        for name, found in latencies.items():
-            told = "".join(f"{key} {found[key]:8.3f}   " for key in LATENCIES)
-            print(f"  {name:<10} {told} {found['p99'] - latencies[DIRECT]['p99']:+.3f}")
+        if latencies:
+            found.append(_latency_table(int(rate), latencies, figures["cpu_us_per_request_at"]))
+    return found
 
 
-def _row(name: str, cpu: float, part: dict[str, Any], figures: dict[str, Any]) -> str:
-    low, high = (part["cpu_us_spread"][name][key] for key in ("min", "max"))
-    ratio = part["cpu_ratio"].get(name)
-    told = f"{ratio['median']:.3g}× ({ratio['min']:.3g}–{ratio['max']:.3g})" if ratio else ""
-    return (
-        f"{cpu:7.1f} ({low:.1f}–{high:.1f}) {part['cpu_user_us'][name]:6.1f}"
-        f" {part['cpu_system_us'][name]:7.1f}   {told:<20}"
-        f" {part['requests_per_second'][name]:8.0f}"
-        f" {figures['rss_idle_mib'][name]:6.1f} → {figures['rss_mib'][name]:.1f}"
-    )
+def _saturated_table(title: str, part: dict[str, Any], figures: dict[str, Any]) -> Table:
+    rows = []
+    for name, cpu in part["cpu_us_per_request"].items():
+        low, high = (part["cpu_us_spread"][name][key] for key in ("min", "max"))
+        ratio = part["cpu_ratio"].get(name)
+        rows.append(
+            [
+                name,
+                ranged(cpu, low, high),
+                figure(part["cpu_user_us"][name]),
+                figure(part["cpu_system_us"][name]),
+                times(ratio["median"]) if ratio else "",
+                f"{times(ratio['min'])}–{times(ratio['max'])}" if ratio else "",
+                figure(part["requests_per_second"][name]),
+                figure(figures["rss_idle_mib"][name]),
+                figure(figures["rss_mib"][name]),
+            ]
+        )
+    header = ["", "CPU µs per request", "user", "system", "leastwise takes", "in the rounds",
+              "requests/s", "idle MiB", "loaded MiB"]  # fmt: skip
+    return Table(f"{title}, saturated by {wrk.CONNECTIONS} connections", header, rows)
+
+
+def _latency_table(rate: int, latencies: dict[str, Any], cpu: dict[str, Any]) -> Table:
+    rows = []
+    for name, found in latencies.items():
+        added = found["p99"] - latencies[DIRECT]["p99"]
+        rows.append(
+            [
+                name,
+                *(figure(found[key]) for key in LATENCIES),
+                "" if name == DIRECT else f"{added:+.2f}",
+                "" if name == DIRECT else figure(cpu[str(rate)][name]),
+            ]
+        )
+    header = ["", "p50 ms", "p99 ms", "p99.9 ms", "p99 over direct", "CPU µs per request"]
+    return Table(f"Open loop at {rate:,} requests a second", header, rows)

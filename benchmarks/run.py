@@ -1,7 +1,7 @@
 """One run of benchmarks: how thorough it is, and where its results go."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 
 from benchmarks.machine import description
 from benchmarks.stats import tidied
+from benchmarks.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
 
 T = TypeVar("T")
+Tables = Callable[[dict[str, Any]], list[Table]]
+"""What makes the tables of a benchmark from what its JSON holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +41,24 @@ class Run:
         """Return the one or the other."""
         return quick if self.quick else full
 
-    def save(self, name: str, figures: Mapping[str, Any]) -> None:
-        """Keep what a benchmark found, with where and when."""
-        self.results.mkdir(parents=True, exist_ok=True)
+    def conclude(self, name: str, figures: Mapping[str, Any], tables: Tables) -> None:
+        """Print what a benchmark found, and keep it with where and when that was."""
         about = {
             "quick": self.quick,
             "at": datetime.now(UTC).isoformat(timespec="minutes"),
             "busy_before": self.busy_before,
             "machine": description(),
         }
-        text = json.dumps(tidied({**figures, "run": about}), indent=2)
-        (self.results / f"{name}.json").write_text(text + "\n")
+        kept = tidied({**figures, "run": about})
+        show(tables(kept))
+        self.results.mkdir(parents=True, exist_ok=True)
+        (self.results / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def show(tables: Iterable[Table]) -> None:
+    """Print tables to the terminal."""
+    for table in tables:
+        print(f"\n{table.text()}", flush=True)
 
 
 def load(name: str, results: Path = RESULTS) -> dict[str, Any] | None:

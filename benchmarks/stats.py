@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 LATENCIES = {"p50": 0.50, "p99": 0.99, "p99_9": 0.999}
 """The percentiles that are reported, by their keys in the results."""
@@ -53,7 +54,7 @@ def tidy(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def tidied(tree: Mapping[str, object]) -> dict[str, object]:
+def tidied(tree: Mapping[str, object]) -> dict[str, Any]:
     """Round each float in what nests dictionaries and lists. Raises TypeError else."""
     return {key: _tidied(value) for key, value in tree.items()}
 
