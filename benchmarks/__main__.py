@@ -7,7 +7,7 @@ from time import sleep
 
 import click
 
-from benchmarks import connections, picking, proxy, queueing
+from benchmarks import bodies, connections, features, picking, proxy, queueing
 from benchmarks.contenders import NAMES
 from benchmarks.machine import ALL_CORES, OTHER_CORES, busy_seconds
 from benchmarks.run import RESULTS, Run
@@ -17,6 +17,8 @@ ALL: dict[str, Callable[[Run], None]] = {
     "picking": picking.main,
     "queueing": queueing.main,
     "connections": connections.main,
+    "bodies": bodies.main,
+    "features": features.main,
 }
 
 
