@@ -174,7 +174,7 @@ def contender(name: str, folder: Path, workers: Server) -> Server:
 
 def _nginx(folder: Path, name: str, port: int, body: str) -> Server:
     home = folder / name
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     path = home / "nginx.conf"
     path.write_text(_NGINX.format(dir=home, name=name, body=body))
     return Server(name, [find("nginx") or "nginx", "-c", str(path)], port)

@@ -1,7 +1,6 @@
 """What the features cost: leastwise as it is, beside itself with some of them switched off.
 
-All of them run side by side in one run, saturated in turns; what counts is the ratio within each
-round, and its median.
+Each is saturated once in each round; what counts is the ratio within a round, and its median.
 """
 
 from collections.abc import Mapping
@@ -49,11 +48,11 @@ _NO_PROBE: dict[str, object] = {"health": {"probe": None}}
 VARIANTS = {
     ALL: Variant(),
     "no metrics": Variant(settings={"metrics": "false"}),
-    "no cap, no queue": Variant(_NO_CAP),
+    "no cap": Variant(_NO_CAP),
     "no timeouts": Variant(_NO_TIMEOUTS),
-    "no retries": Variant(_NO_RETRY),
-    "no probes": Variant(_NO_PROBE),
-    "none of the pool's": Variant({**_NO_CAP, **_NO_RETRY, **_NO_TIMEOUTS, **_NO_PROBE}),
+    "no cap, timeouts, retries, probes": Variant(
+        {**_NO_CAP, **_NO_TIMEOUTS, **_NO_RETRY, **_NO_PROBE}
+    ),
 }
 
 
@@ -66,27 +65,29 @@ def main(run: Run) -> None:
     for name in VARIANTS.keys() - variants.keys():
         print(f"features: {name!r} is left out, there is no such setting")
     rounds: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(run.either(9, 2)):
+        names = list(variants)
+        _round({name: variants[name] for name in names[:: 1 if number % 2 else -1]}, rounds)
+    run.conclude("features", _summary(rounds), tables)
+
+
+def _round(variants: Mapping[str, Variant], rounds: dict[str, list[float]]) -> None:
+    """Measure each variant once, in new processes: two of the same differ by some percent."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
         home = Path(folder)
         workers = backend(home)
         stack.enter_context(running(workers, OTHER_CORES))
         addresses = [f"{host}:{workers.port}" for host in ENDPOINTS]
         script = wrk.scripts(home)["small"]
-        started = {}
         for number, (name, variant) in enumerate(variants.items()):
             pool = pool_spec(addresses, **variant.spec)
             environ = {variable(key): value for key, value in variant.settings.items()}
             server = leastwise(home, pool, environ, f"variant-{number}")
-            started[name] = (server, stack.enter_context(running(server, PROXY_CORES)))
-            wrk.run(server.port, script, 1)
-        order = list(started)
-        for number in range(run.either(9, 2)):
-            for name in order if number % 2 == 0 else reversed(order):
-                server, process = started[name]
+            with running(server, PROXY_CORES) as process:
+                wrk.run(server.port, script, 1)
                 meter = Meter(process)
-                load = wrk.run(server.port, script, run.either(2, 1))
+                load = wrk.run(server.port, script, 2)
                 rounds[name].append(meter.read().total * 1e6 / load.requests)
-    run.conclude("features", _summary(rounds), tables)
 
 
 def _summary(rounds: dict[str, list[float]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The machine: which cores serve what, what must be installed, and what to call it.
 
 The process under test gets a core of its own, and the load, the backend and whatever else is ours
-share the others: so the scheduler moves nothing to and fro while it is measured.
+share the others: so the scheduler moves nothing to and fro while it is measured. With
+BENCH_PINNED=0 in the environment all run wherever the scheduler puts them.
 """
 
 import os
@@ -18,9 +19,10 @@ DEBIAN = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk"}
 """The package that has each program."""
 
 _CORES = sorted(os.sched_getaffinity(0))
-PROXY_CORES = frozenset(_CORES[:1])
-OTHER_CORES = frozenset(_CORES[1:] or _CORES)
 ALL_CORES = frozenset(_CORES)
+PINNED = len(_CORES) > 1 and os.environ.get("BENCH_PINNED", "1") != "0"
+PROXY_CORES = frozenset(_CORES[:1]) if PINNED else ALL_CORES
+OTHER_CORES = ALL_CORES - PROXY_CORES if PINNED else ALL_CORES
 
 
 @contextmanager
@@ -74,6 +76,7 @@ def description() -> dict[str, str | int]:
     return {
         "processor": _processor(),
         "cores": len(_CORES),
+        "pinned": PINNED,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
