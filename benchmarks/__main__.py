@@ -7,10 +7,10 @@ from time import sleep
 
 import click
 
-from benchmarks import bodies, connections, features, picking, proxy, queueing
+from benchmarks import bodies, connections, docs, features, picking, proxy, queueing, targets
 from benchmarks.contenders import NAMES
 from benchmarks.machine import ALL_CORES, OTHER_CORES, busy_seconds
-from benchmarks.run import RESULTS, Run
+from benchmarks.run import RESULTS, Run, show
 
 ALL: dict[str, Callable[[Run], None]] = {
     "proxy": proxy.main,
@@ -23,13 +23,13 @@ ALL: dict[str, Callable[[Run], None]] = {
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(ALL)))
+@click.argument("names", nargs=-1, type=click.Choice([*ALL, "docs"]))
 @click.option("--quick", is_flag=True, help="Short rounds, and few.")
 @click.option(
     "--results",
     default=RESULTS,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the JSON goes; docs are written from the default place alone.",
+    help="Where the JSON goes. The docs follow the default place, and no other.",
 )
 @click.option(
     "--contenders",
@@ -41,15 +41,23 @@ ALL: dict[str, Callable[[Run], None]] = {
 def main(
     names: tuple[str, ...], *, quick: bool, results: Path, contenders: str, no_latency: bool
 ) -> None:
-    """Measure side by side, print tables, and keep JSON in benchmarks/results."""
+    """Measure side by side, print tables, and keep JSON in benchmarks/results.
+
+    At the end docs/performance.md is made anew from the JSON; `docs` does that alone.
+    """
     chosen = tuple(filter(None, contenders.split(",")))
     unknown = [name for name in chosen if name not in NAMES]
     if unknown:
         raise click.UsageError(f"no contender {', '.join(unknown)}: there are {', '.join(NAMES)}")
-    run = Run(quick, results, chosen, latency=not no_latency, busy_before=_busy())
-    os.sched_setaffinity(0, OTHER_CORES)
-    for name in names or ALL:
-        ALL[name](run)
+    wanted = [name for name in names or ALL if name in ALL]
+    if wanted:
+        run = Run(quick, results, chosen, latency=not no_latency, busy_before=_busy())
+        os.sched_setaffinity(0, OTHER_CORES)
+        for name in wanted:
+            ALL[name](run)
+    show([targets.table(docs.found(results))])
+    if results.resolve() == RESULTS:
+        docs.main()
 
 
 def _busy() -> float:

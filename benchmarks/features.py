@@ -65,13 +65,14 @@ def main(run: Run) -> None:
     for name in VARIANTS.keys() - variants.keys():
         print(f"features: {name!r} is left out, there is no such setting")
     rounds: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(run.either(9, 2)):
+    for number in range(run.either(7, 2)):
         names = list(variants)
-        _round({name: variants[name] for name in names[:: 1 if number % 2 else -1]}, rounds)
+        order = {name: variants[name] for name in names[:: 1 if number % 2 else -1]}
+        _round(order, rounds, run.either(2, 1))
     run.conclude("features", _summary(rounds), tables)
 
 
-def _round(variants: Mapping[str, Variant], rounds: dict[str, list[float]]) -> None:
+def _round(variants: Mapping[str, Variant], rounds: dict[str, list[float]], seconds: int) -> None:
     """Measure each variant once, in new processes: two of the same differ by some percent."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
         home = Path(folder)
@@ -86,7 +87,7 @@ def _round(variants: Mapping[str, Variant], rounds: dict[str, list[float]]) -> N
             with running(server, PROXY_CORES) as process:
                 wrk.run(server.port, script, 1)
                 meter = Meter(process)
-                load = wrk.run(server.port, script, 2)
+                load = wrk.run(server.port, script, seconds)
                 rounds[name].append(meter.read().total * 1e6 / load.requests)
 
 

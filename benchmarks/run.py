@@ -50,9 +50,21 @@ class Run:
             "machine": description(),
         }
         kept = tidied({**figures, "run": about})
+        print(f"\n{told(kept['run'])}")
         show(tables(kept))
         self.results.mkdir(parents=True, exist_ok=True)
         (self.results / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def told(about: Mapping[str, Any]) -> str:
+    """Say where and when results were found."""
+    machine = about["machine"]
+    return (
+        f"A {'quick' if about['quick'] else 'full'} run of {about['at'][:10]} on"
+        f" {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB,"
+        f" {machine['system']}, Python {machine['python']}, uvloop {machine['uvloop']};"
+        f" {about['busy_before']:.0%} of it was busy with other things before."
+    )
 
 
 def show(tables: Iterable[Table]) -> None:
