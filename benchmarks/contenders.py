@@ -119,12 +119,16 @@ def leastwise(
     pool: Mapping[str, Any],
     environ: Mapping[str, str] | None = None,
     name: str = "leastwise",
+    program: str = "app",
 ) -> Server:
-    """Return a balancer of ours with a pool's file; `environ` has further settings."""
+    """Return a balancer of ours with a pool's file; `environ` has further settings.
+
+    `program` is the module to run: `benchmarks.plain` is the same without compiled parts.
+    """
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(dict(pool)))
     port, admin = free_port(), free_port()
-    command = [sys.executable, "-m", "app", "serve", "--config", str(path)]
+    command = [sys.executable, "-m", program, "serve", "--config", str(path)]
     command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}"]
     return Server(name, [*command, "--log-level", "warning"], port, environ, admin)
 
@@ -177,4 +181,4 @@ def _nginx(folder: Path, name: str, port: int, body: str) -> Server:
     home.mkdir(exist_ok=True)
     path = home / "nginx.conf"
     path.write_text(_NGINX.format(dir=home, name=name, body=body))
-    return Server(name, [find("nginx") or "nginx", "-c", str(path)], port)
+    return Server(name, [find("nginx") or "nginx", "-e", "stderr", "-c", str(path)], port)

@@ -14,12 +14,14 @@ from app.config.settings import Settings, variable
 from benchmarks import wrk
 from benchmarks.contenders import ENDPOINTS, backend, leastwise, pool_spec
 from benchmarks.machine import OTHER_CORES, PROXY_CORES, missing
+from benchmarks.plain import compiled
 from benchmarks.processes import Meter, running
 from benchmarks.run import Run
 from benchmarks.stats import spread
 from benchmarks.tables import Table, ranged
 
 ALL = "everything on"
+PLAIN = "benchmarks.plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,13 @@ class Variant:
     settings: Mapping[str, str] = field(default_factory=dict)
     """What differs in the settings, by their names. One that does not exist is not measured."""
 
+    program: str = "app"
+
     @property
     def possible(self) -> bool:
-        """Whether this version has all of these settings."""
+        """Whether this version has all of these settings, or is compiled."""
+        if self.program == PLAIN:
+            return compiled()
         return all(name in Settings.model_fields for name in self.settings)
 
 
@@ -48,11 +54,13 @@ _NO_PROBE: dict[str, object] = {"health": {"probe": None}}
 VARIANTS = {
     ALL: Variant(),
     "no metrics": Variant(settings={"metrics": "false"}),
+    "no timing headers": Variant(settings={"timing_headers": "false"}),
     "no cap": Variant(_NO_CAP),
     "no timeouts": Variant(_NO_TIMEOUTS),
     "no cap, timeouts, retries, probes": Variant(
         {**_NO_CAP, **_NO_TIMEOUTS, **_NO_RETRY, **_NO_PROBE}
     ),
+    "everything on, plain Python": Variant(program=PLAIN),
 }
 
 
@@ -63,7 +71,7 @@ def main(run: Run) -> None:
         return
     variants = {name: variant for name, variant in VARIANTS.items() if variant.possible}
     for name in VARIANTS.keys() - variants.keys():
-        print(f"features: {name!r} is left out, there is no such setting")
+        print(f"features: {name!r} is left out, this version does not have it")
     rounds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(run.either(7, 2)):
         names = list(variants)
@@ -83,7 +91,7 @@ def _round(variants: Mapping[str, Variant], rounds: dict[str, list[float]], seco
         for number, (name, variant) in enumerate(variants.items()):
             pool = pool_spec(addresses, **variant.spec)
             environ = {variable(key): value for key, value in variant.settings.items()}
-            server = leastwise(home, pool, environ, f"variant-{number}")
+            server = leastwise(home, pool, environ, f"variant-{number}", variant.program)
             with running(server, PROXY_CORES) as process:
                 wrk.run(server.port, script, 1)
                 meter = Meter(process)

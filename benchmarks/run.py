@@ -59,10 +59,12 @@ class Run:
 def told(about: Mapping[str, Any]) -> str:
     """Say where and when results were found."""
     machine = about["machine"]
+    program = "leastwise compiled" if machine.get("compiled") else "leastwise in plain Python"
     return (
         f"A {'quick' if about['quick'] else 'full'} run of {about['at'][:10]} on"
         f" {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB,"
-        f" {machine['system']}, Python {machine['python']}, uvloop {machine['uvloop']};"
+        f" {machine['system']}, Python {machine['python']}, uvloop {machine['uvloop']},"
+        f" {program};"
         f" {about['busy_before']:.0%} of it was busy with other things before."
     )
 
