@@ -10,7 +10,7 @@ import click
 from benchmarks import bodies, connections, docs, features, picking, proxy, queueing, targets
 from benchmarks.contenders import NAMES
 from benchmarks.machine import ALL_CORES, OTHER_CORES, busy_seconds
-from benchmarks.run import RESULTS, Run, show
+from benchmarks.run import RESULTS, Run, show, told
 
 ALL: dict[str, Callable[[Run], None]] = {
     "proxy": proxy.main,
@@ -52,6 +52,7 @@ def main(
     wanted = [name for name in names or ALL if name in ALL]
     if wanted:
         run = Run(quick, results, chosen, latency=not no_latency, busy_before=_busy())
+        print(told(run.about))
         os.sched_setaffinity(0, OTHER_CORES)
         for name in wanted:
             ALL[name](run)

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import uvloop
 
-from benchmarks.contenders import ENDPOINTS, leastwise, pool_spec
+from benchmarks.contenders import CAP, ENDPOINTS, leastwise, pool_spec
 from benchmarks.crowd import Crowd
 from benchmarks.machine import OTHER_CORES, PROXY_CORES
 from benchmarks.processes import Meter, Server, free_port, running
@@ -94,7 +94,7 @@ def main(run: Run) -> None:
 
 
 async def _measure(kind: str, ladder: list[int]) -> dict[str, Any]:
-    slots = 1 if kind == "waiting" else ladder[-1]
+    slots = {"in_flight": ladder[-1], "waiting": 1, "idle": CAP}[kind]
     with TemporaryDirectory() as folder, ExitStack() as stack:
         behind = worker()
         endpoints = [f"{host}:{behind.port}" for host in ENDPOINTS][: 1 if slots == 1 else None]

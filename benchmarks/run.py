@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.machine import description
-from benchmarks.stats import tidied
+from benchmarks.stats import tidied, tidy
 from benchmarks.tables import Table
 
 RESULTS = Path(__file__).parent / "results"
@@ -18,7 +19,7 @@ Tables = Callable[[dict[str, Any]], list[Table]]
 """What makes the tables of a benchmark from what its JSON holds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """What the benchmarks are to do."""
 
@@ -41,16 +42,19 @@ class Run:
         """Return the one or the other."""
         return quick if self.quick else full
 
-    def conclude(self, name: str, figures: Mapping[str, Any], tables: Tables) -> None:
-        """Print what a benchmark found, and keep it with where and when that was."""
-        about = {
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """Where and when it is, and how thorough, as it stands in all its results."""
+        return {
             "quick": self.quick,
             "at": datetime.now(UTC).isoformat(timespec="minutes"),
-            "busy_before": self.busy_before,
+            "busy_before": tidy(self.busy_before),
             "machine": description(),
         }
-        kept = tidied({**figures, "run": about})
-        print(f"\n{told(kept['run'])}")
+
+    def conclude(self, name: str, figures: Mapping[str, Any], tables: Tables) -> None:
+        """Print what a benchmark found, and keep it with where and when that was."""
+        kept = tidied({**figures, "run": self.about})
         show(tables(kept))
         self.results.mkdir(parents=True, exist_ok=True)
         (self.results / f"{name}.json").write_text(json.dumps(kept, indent=2) + "\n")

@@ -1,5 +1,6 @@
 """docs/performance.md says what the results say, and no more."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import docs, plots, targets
-from benchmarks.run import Run
+from benchmarks.run import Run, told
 from benchmarks.tables import Table, figure
 
 
@@ -97,6 +98,7 @@ def test_a_run_keeps_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixtur
     run.conclude("thing", {"us": 1.23456}, tables)
     printed = capsys.readouterr().out
     assert "1.235" in printed
-    assert "A quick run of" in printed
-    assert "25% of it was busy" in printed
-    assert '"us": 1.235' in (tmp_path / "new" / "thing.json").read_text()
+    kept = json.loads((tmp_path / "new" / "thing.json").read_text())
+    assert kept == {"us": 1.235, "run": run.about}
+    assert told(run.about).startswith("A quick run of")
+    assert "25% of it was busy" in told(run.about)
