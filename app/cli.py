@@ -44,7 +44,7 @@ def cli() -> None:
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")
 @click.option("--access-log", metavar="BOOL", help="A line for each request.  [default: false]")
-@click.option("--access-log-rate", metavar="N", type=float, help="At most so many a second.")
+@click.option("--access-log-rate", metavar="N", type=int, help="At most so many a second.")
 @click.option("--access-log-query", metavar="BOOL", help="With the paths' queries.")
 @click.option("--timing-headers", metavar="BOOL", help="Server-Timing on answers.  [default: true]")
 def serve(**flags: str | int | None) -> None:

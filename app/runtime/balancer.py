@@ -202,7 +202,8 @@ class Balancer:
     def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
         self._synced = True
         self.telemetry.endpoint_updates += 1
-        self.pool.apply_snapshot(endpoints, monotonic())
+        with self.telemetry.events.together():
+            self.pool.apply_snapshot(endpoints, monotonic())
 
     def _reconfigure(self, worker_pool: WorkerPool) -> None:
         """Obey a new file from now on; requests that run or wait are not touched."""

@@ -1,6 +1,8 @@
 """What happened to the workers and to the balancer: the last events, and the log's lines of them.
 
-Observes a pool; the composition root adds what is no change of a worker by `note`. Each event has
+Observes a pool; the composition root adds what is no change of a worker by `note`, and brackets
+each snapshot of discovery with `together`: a line for each of 1,000 workers that join at once would
+hold up all requests for 10 ms, and nobody would read them. Each event has
 a number, the same here, in the log and on the dashboard's time line. What comes and goes by the
 second (suspicion without a consequence, a worker that says "full") is in the log at level DEBUG
 only: it would push everything else out.
@@ -10,7 +12,9 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
@@ -18,15 +22,17 @@ from app.balancing.lease import Outcome
 
 log = logging.getLogger("leastwise.events")
 
-KEPT = 1000
+KEPT = 500
 """Events that are remembered."""
 
+FEW = 10
+"""Up to so many changes of one kind, in one snapshot, are an event each."""
+
+_NAMED = 3
+"""So many workers are named in an event of more."""
+
 _PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
-_LEVELS = {
-    Phase.EJECTED: logging.WARNING,
-    Phase.SUSPECT: logging.DEBUG,
-    Phase.REFUSING: logging.DEBUG,
-}
+_LEVELS = {Phase.EJECTED: logging.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,36 @@ class Event:
         return told
 
 
+class _Change(NamedTuple):
+    """What happened to one endpoint, as it was then."""
+
+    endpoint: Endpoint
+    before: Phase | None
+    phase: Phase
+    in_flight: int
+    after: float | None
+
+    @property
+    def passing(self) -> bool:
+        """Whether it comes and goes by the second."""
+        back = self.phase is Phase.READY and self.before in _PASSING
+        return back or self.phase in _PASSING
+
+    @property
+    def told(self) -> str:
+        """From where to where."""
+        return f"{'new' if self.before is None else self.before.value} -> {self.phase.value}"
+
+    @property
+    def kind(self) -> str:
+        """What a person would call it."""
+        if self.phase is Phase.READY:
+            return "joined" if self.before in {None, Phase.GONE} else "back"
+        if self.before is None:
+            return "joined"
+        return "left" if self.phase is Phase.GONE else self.phase.value
+
+
 class Events:
     """The last events of one pool, and how often workers were ejected."""
 
@@ -72,6 +108,9 @@ class Events:
         self._wall = wall
         self._numbers = 0
         self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._gathered: list[_Change] | None = None
+        """What happened within `together`; None outside of it."""
+
         self._doubted: dict[str, float] = {}
         self._out: dict[str, float] = {}
         self.ejections: Counter[Sign] = Counter()
@@ -106,31 +145,31 @@ class Events:
         )  # fmt: skip
         self._add(event, logging.INFO if again else logging.WARNING)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Tell what happens in the block at its end, many changes of one kind as one event."""
+        gathered: list[_Change] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            kinds: dict[tuple[Phase | None, Phase], list[_Change]] = {}
+            for change in gathered:
+                kinds.setdefault((change.before, change.phase), []).append(change)
+            for changes in kinds.values():
+                self._say_all(changes)
+
     # --- as observer of the pool
 
     def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
         """Say what became of the endpoint, and why."""
-        phase = endpoint.phase
-        passing = phase in _PASSING or (phase is Phase.READY and before in _PASSING)
-        level = logging.DEBUG if passing else _LEVELS.get(phase, logging.INFO)
-        reason = endpoint.health.reason if phase in {Phase.EJECTED, Phase.SUSPECT} else ""
-        text = "{}: {} -> {}{}, {} in flight".format(
-            endpoint.name,
-            "new" if before is None else before.value,
-            phase.value,
-            f" ({reason})" if reason else "",
-            endpoint.in_flight,
-        )
         after = self._after(endpoint, before, now)
-        if passing:
-            log.debug("%s", text)
-            return
-        kind = _kind(phase, before)
-        event = Event(
-            self._next(), self._wall(), kind, text, worker=endpoint.name, phase=phase.value,
-            reason=reason, in_flight=endpoint.in_flight, after=after,
-        )  # fmt: skip
-        self._add(event, level)
+        change = _Change(endpoint, before, endpoint.phase, endpoint.in_flight, after)
+        if self._gathered is None:
+            self._say(change)
+        else:
+            self._gathered.append(change)
 
     def health_changed(self, endpoint: Endpoint, now: float) -> None:  # noqa: ARG002
         """Count the ejections."""
@@ -139,6 +178,40 @@ class Events:
             self.ejections[health.sign] += 1
 
     # --- inside
+
+    def _say(self, change: _Change) -> None:
+        endpoint, phase = change.endpoint, change.phase
+        reason = endpoint.health.reason if phase in {Phase.EJECTED, Phase.SUSPECT} else ""
+        why = f" ({reason})" if reason else ""
+        text = f"{endpoint.name}: {change.told}{why}, {change.in_flight} in flight"
+        if change.passing:
+            log.debug("%s", text)
+            return
+        event = Event(
+            self._next(), self._wall(), change.kind, text, worker=endpoint.name,
+            phase=phase.value, reason=reason, in_flight=change.in_flight, after=change.after,
+        )  # fmt: skip
+        self._add(event, _LEVELS.get(phase, logging.INFO))
+
+    def _say_all(self, changes: list[_Change]) -> None:
+        """Say what happened alike to several endpoints: each for itself, or all in one event."""
+        first = changes[0]
+        if len(changes) <= FEW or first.passing:
+            for change in changes:
+                self._say(change)
+            return
+        text = "{} workers: {}, {} in flight: {} and {} more".format(
+            len(changes),
+            first.told,
+            in_flight := sum(change.in_flight for change in changes),
+            ", ".join(change.endpoint.name for change in changes[:_NAMED]),
+            len(changes) - _NAMED,
+        )
+        event = Event(
+            self._next(), self._wall(), first.kind, text, phase=first.phase.value,
+            in_flight=in_flight,
+        )  # fmt: skip
+        self._add(event, _LEVELS.get(first.phase, logging.INFO))
 
     def _after(self, endpoint: Endpoint, before: Phase | None, now: float) -> float | None:
         """Follow how long the endpoint was in doubt or out."""
@@ -162,12 +235,3 @@ class Events:
     def _add(self, event: Event, level: int) -> None:
         self._kept.append(event)
         log.log(level, "%s", event.text, extra={"fields": event.fields()})
-
-
-def _kind(phase: Phase, before: Phase | None) -> str:
-    """Say in a word what a change of phase is for people."""
-    if phase is Phase.READY:
-        return "joined" if before in {None, Phase.GONE} else "back"
-    if before is None and phase is not Phase.EJECTED:
-        return "joined"
-    return "left" if phase is Phase.GONE else phase.value
