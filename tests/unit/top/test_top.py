@@ -178,7 +178,7 @@ async def test_what_is_no_feed_is_told(admin: list[Answer], body: bytes) -> None
         await anext(told)
 
 
-@pytest.mark.parametrize("url", ["localhost:9000", "http://[", "ftp://x"])
+@pytest.mark.parametrize("url", ["localhost:9000", "http://x:port", "ftp://x"])
 def test_a_url_that_is_none_is_told(url: str) -> None:
     result = CliRunner().invoke(cli, ["top", "--once", f"--admin={url}"])
     assert result.exit_code == run.EXIT_FAILED
