@@ -1,22 +1,34 @@
-"""The lines that tell a client where its time went."""
+"""What an answer says of its way."""
 
 import pytest
 
-from app.telemetry.timing import timing_lines, worker_line
+from app.telemetry.timing import attempts_line, way_lines, worker_line
 
 
-def test_durations_are_in_milliseconds() -> None:
-    line = timing_lines(100.0, 102.0, 102.0004, 117.5)
-    assert line == b"Server-Timing: queue;dur=2000.0, connect;dur=0.4, worker;dur=15499.6\r\n"
+def test_an_answer_says_where_its_time_went() -> None:
+    lines = way_lines(
+        2, worker_line("worker-1"), ready_at=10.0, granted_at=12.0, sent_at=12.0004, answered_at=27.5
+    )
+    assert lines == (
+        b"X-Leastwise-Attempts: 2\r\n"
+        b"X-Leastwise-Worker: worker-1\r\n"
+        b"Server-Timing: queue;dur=2000.0, connect;dur=0.4, worker;dur=15499.6\r\n"
+    )
 
 
-@pytest.mark.parametrize(
-    ("name", "attempts", "line"),
-    [
-        ("worker-1", 1, b"X-Leastwise-Worker: worker-1\r\n"),
-        ("[::1]:80", 3, b"X-Leastwise-Worker: [::1]:80; attempts=3\r\n"),
-        ("a\r\nb: é", 1, b"X-Leastwise-Worker: a\\r\\nb: \\xe9\r\n"),
-    ],
-)
-def test_the_worker_is_named_in_one_line(name: str, attempts: int, line: bytes) -> None:
-    assert worker_line(name, attempts) == line
+def test_an_answer_of_ours_counts_the_attempts() -> None:
+    assert attempts_line(3) == b"X-Leastwise-Attempts: 3\r\n"
+
+
+@pytest.mark.parametrize("name", ["worker-1", "10.0.0.1:8080", "[fd00::1]:80"])
+def test_a_worker_is_named(name: str) -> None:
+    assert worker_line(name) == f"X-Leastwise-Worker: {name}\r\n".encode()
+
+
+@pytest.mark.parametrize("name", ["a\r\nSet-Cookie: b", "é", "a\tb", "a\0"])
+def test_a_name_cannot_break_out_of_its_line(name: str) -> None:
+    line = worker_line(name)
+    assert line.startswith(b"X-Leastwise-Worker: ")
+    assert line.isascii()
+    assert line.find(b"\r\n") == len(line) - 2
+    assert line[:-2].decode().isprintable()
