@@ -95,6 +95,9 @@ class Request:
     retried: bool
     tried_names: frozenset[str]
     patience: float
+    waited: float
+    """Seconds, in earlier waits."""
+
     hasty: Outcome | None
     """How its attempt ends within the very call that ends its wait; None: later."""
 
@@ -122,6 +125,7 @@ REQUESTS = st.builds(
     retried=st.booleans(),
     tried_names=st.just(frozenset[str]()) | st.frozensets(IDENTITIES, max_size=4),
     patience=st.just(inf) | SECONDS,
+    waited=st.just(0.0) | SECONDS,
     hasty=st.none() | OUTCOMES,
 )
 SPECS = st.builds(
@@ -245,16 +249,22 @@ class PoolMachine(RuleBasedStateMachine):
         for request in requests:
             tried = [w.endpoint for i, w in self.workers.items() if i in request.tried_names]
             request.machine, request.tried = self, frozenset(tried)
-            request.deadline = self.now + min(request.patience, self.policy.queue.timeout)
-            self.ask(request, None if request.patience == inf else self.now + request.patience)
+            left = max(0.0, self.policy.queue.timeout - request.waited)
+            request.deadline = self.now + min(request.patience, left)
+            self.ask(request)
 
-    def ask(self, request: Request, deadline: float | None) -> None:
+    def ask(self, request: Request) -> None:
         choices, retried = self.choices(request), request.retried
         fresh = sum(not other.retried for other in self.waiting)
         fits = retried or fresh < self.policy.queue.size
         try:
             got = self.pool.acquire(
-                request, self.now, deadline=deadline, tried=request.tried, retried=retried
+                request,
+                self.now,
+                deadline=self.now + request.patience,
+                waited=request.waited,
+                tried=request.tried,
+                retried=retried,
             )
         except QueueFull:
             assert (choices, fits) == ([], False)

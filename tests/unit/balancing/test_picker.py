@@ -133,6 +133,31 @@ def test_a_removed_endpoint_is_not_chosen_and_returns_to_its_place_among_the_rec
     assert picks(picker, 2) == "ab"
 
 
+def test_an_update_of_one_not_to_be_chosen_changes_nothing() -> None:
+    picker, endpoints = picker_of("abc")
+    stranger = Endpoint(EndpointSpec("s", "10.0.0.1", 8000))
+    assert picks(picker, 6) == "abcabc"
+    picker.remove(endpoints["b"])
+    size = len(picker._heap)
+    end_request(picker, endpoints["b"])
+    picker.update(stranger)
+    assert (len(picker._heap), len(picker)) == (size, 2)
+    assert (stranger.ticket, stranger in picker, endpoints["b"] in picker) == (0, False, False)
+    assert picks(picker, 2) == "ac"
+    picker.add(endpoints["b"])
+    assert picks(picker, 3) == "bba"
+
+
+def test_an_update_of_a_stranger_with_anothers_ticket_changes_nothing() -> None:
+    picker, endpoints = picker_of("ab")
+    stranger = Endpoint(EndpointSpec("s", "10.0.0.1", 8000))
+    stranger.ticket, stranger.in_flight = endpoints["b"].ticket, -1
+    size = len(picker._heap)
+    picker.update(stranger)
+    assert len(picker._heap) == size
+    assert picks(picker, 2) == "ab"
+
+
 def test_changes_while_it_was_away_are_seen_when_it_returns() -> None:
     picker, endpoints = picker_of("ab")
     assert picks(picker, 4) == "abab"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from math import inf
 from random import Random
 
 import pytest
@@ -70,12 +71,16 @@ def wait(
     client: Client,
     *,
     now: float = 0.0,
-    deadline: float | None = None,
+    deadline: float = inf,
+    waited: float = 0.0,
     tried: str = "",
     retried: bool = False,
 ) -> Waiter:
     """A place in the queue, since there is no slot."""
-    got = pool.acquire(client, now, deadline=deadline, tried=some(pool, tried), retried=retried)
+    excluded = some(pool, tried)
+    got = pool.acquire(
+        client, now, deadline=deadline, waited=waited, tried=excluded, retried=retried
+    )
     assert isinstance(got, Waiter)
     assert client.told == 0
     return got
@@ -180,9 +185,9 @@ def test_a_cancel_that_comes_too_late_says_so() -> None:
 # --- the end of a wait
 
 
-@pytest.mark.parametrize(("deadline", "until"), [(None, 60.0), (20.0, 20.0), (600.0, 60.0)])
+@pytest.mark.parametrize(("deadline", "until"), [(inf, 60.0), (20.0, 20.0), (600.0, 60.0)])
 def test_a_wait_ends_with_the_queues_timeout_or_the_requests_deadline(
-    deadline: float | None, until: float
+    deadline: float, until: float
 ) -> None:
     pool, client = pool_of("a", timeout=50.0), Client()
     take(pool)
@@ -193,6 +198,51 @@ def test_a_wait_ends_with_the_queues_timeout_or_the_requests_deadline(
     assert [type(refusal) for refusal in client.refusals] == [QueueTimeout]
     pool.tick(until + 100.0)
     assert (client.told, pool.queued) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("waited", "deadline", "until"),
+    [
+        *((0.0, inf, 60.0), (20.0, inf, 40.0), (49.5, inf, 10.5)),
+        *((20.0, 30.0, 30.0), (20.0, 50.0, 40.0)),
+    ],
+)
+def test_earlier_waits_of_a_request_are_taken_off_its_time_in_the_queue(
+    waited: float, deadline: float, until: float
+) -> None:
+    pool, client = pool_of("a", timeout=50.0), Client()
+    take(pool)
+    waiter = wait(pool, client, now=10.0, deadline=deadline, waited=waited, retried=True)
+    assert (waiter.since, waiter.deadline) == (10.0, until)
+    pool.tick(until - 0.01)
+    assert client.told == 0
+    pool.tick(until)
+    assert [type(refusal) for refusal in client.refusals] == [QueueTimeout]
+
+
+@pytest.mark.parametrize("waited", [50.0, 50.1, 1e9])
+def test_one_that_has_waited_its_time_may_have_a_slot_and_is_else_refused_at_the_next_tick(
+    waited: float,
+) -> None:
+    pool, lucky, late = pool_of("a", timeout=50.0), Client(), Client()
+    lease = take(pool)
+    for client in (lucky, late):
+        assert wait(pool, client, now=10.0, waited=waited, retried=True).deadline == 10.0
+    lease.release(Outcome.ANSWERED, 10.0)
+    assert (lucky.told, late.told) == (1, 0)
+    pool.tick(10.0)
+    assert [type(refusal) for refusal in late.refusals] == [QueueTimeout]
+    lucky.lease.release(Outcome.ANSWERED, 11.0)
+    assert isinstance(pool.acquire(Client(), 11.0, waited=waited), Lease)
+
+
+def test_the_time_waited_before_counts_only_in_the_queue_it_is_told_to() -> None:
+    pool, patient, late = pool_of("a", timeout=50.0), Client(), Client()
+    take(pool)
+    wait(pool, patient)
+    wait(pool, late, waited=30.0)
+    pool.tick(20.0)
+    assert (patient.told, late.told, pool.queued) == (0, 1, 1)
 
 
 def test_with_no_endpoint_in_rotation_the_refusal_says_so() -> None:

@@ -1,5 +1,6 @@
 """Who is in rotation: what discovery, health and the workers' own refusals make of it."""
 
+from math import inf
 from random import Random
 
 import pytest
@@ -67,7 +68,7 @@ def take(pool: Pool) -> Lease:
     return got
 
 
-def wait(pool: Pool, deadline: float | None = None) -> Client:
+def wait(pool: Pool, deadline: float = inf) -> Client:
     client = Client()
     assert not isinstance(pool.acquire(client, 0.0, deadline=deadline), Lease)
     return client

@@ -57,6 +57,23 @@ def test_one_leaves_from_wherever_it_stands_and_only_once() -> None:
     assert names(queue) == "ac"
 
 
+def test_who_stands_is_counted_however_they_leave() -> None:
+    a, b, c, x = waiter("a"), waiter("b", 1.0), waiter("c", 2.0), waiter("x", 1.0, retried=True)
+    queue = Waiters()
+    for number, one in enumerate((a, b, c, x), start=1):
+        queue.join(one)
+        assert (queue.standing, len(queue)) == (number, number)
+    assert queue.leave(a)
+    assert not queue.leave(a)
+    assert queue.standing == 3
+    queue.expire(1.0)
+    assert (queue.standing, names(queue)) == (1, "c")
+    assert not queue.leave(b)
+    assert queue.standing == 1
+    queue.expire(2.0)
+    assert (queue.standing, len(queue), bool(queue)) == (0, 0, False)
+
+
 def test_an_empty_queue_is_false() -> None:
     assert not queue_of()
     assert queue_of(waiter("a", retried=True))

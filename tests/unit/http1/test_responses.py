@@ -230,6 +230,14 @@ def test_a_head_is_read_whatever_is_behind_it(behind: bytes) -> None:
     assert head.fields == b"Server: s\r\nContent-Length: 3\r\n"
 
 
+def test_fields_behind_the_head_are_not_its_own() -> None:
+    body = b"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nContent-Length: 4\r\n\r\n"
+    head = read_response(WHOLE + body)
+    assert head is not None
+    assert (head.keep_alive, head.keep_alive_timeout, head.content_length) == (False, None, 3)
+    assert head.fields == b"Server: s\r\nContent-Length: 3\r\n"
+
+
 def test_what_is_not_whole_is_not_read() -> None:
     assert all(read_response(WHOLE[:end]) is None for end in range(len(WHOLE)))
 

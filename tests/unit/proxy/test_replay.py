@@ -1,3 +1,5 @@
+import pytest
+
 from app.proxy.replay import Replay
 
 LIMIT = 10
@@ -61,3 +63,37 @@ def test_a_body_of_known_length_needs_no_end() -> None:
     replay.end(b"")
     assert replay.wire() == b"abc"
     assert replay.closing() == b""
+
+
+@pytest.mark.parametrize("payload", [b"", b"abc", b"x" * (LIMIT + 1)])
+def test_a_body_that_came_whole_is_complete_from_the_start(payload: bytes) -> None:
+    replay = Replay(chunked=False, whole=payload)
+    assert replay.complete
+    assert replay.whole
+    assert (replay.size, replay.held) == (len(payload), len(payload))
+    assert replay.wire() == replay.wire() == payload
+    assert replay.closing() == b""
+
+
+def test_a_chunked_body_that_came_whole_is_framed_with_its_end() -> None:
+    assert Replay(chunked=True, whole=b"abc").wire() == b"3\r\nabc\r\n0\r\n\r\n"
+    assert Replay(chunked=True, whole=b"").wire() == b"0\r\n\r\n"
+
+
+def test_a_body_that_is_still_to_come_has_no_size_and_is_not_complete() -> None:
+    replay = Replay(chunked=False)
+    assert not replay.complete
+    assert replay.whole
+    assert (replay.size, replay.held, replay.wire()) == (0, 0, b"")
+
+
+def test_the_size_counts_what_was_held_and_what_was_let_go() -> None:
+    replay = Replay(chunked=True)
+    replay.add(b"x" * 4, LIMIT, sending=False)
+    assert (replay.size, replay.held) == (4, 4)
+    replay.add(b"x" * 6, LIMIT, sending=True)
+    assert (replay.size, replay.held) == (10, 10)
+    replay.add(b"x", LIMIT, sending=True)
+    assert (replay.size, replay.whole) == (11, False)
+    replay.add(b"x" * 100, LIMIT, sending=True)
+    assert (replay.size, replay.whole, replay.wire()) == (111, False, b"")
