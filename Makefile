@@ -75,7 +75,7 @@ lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hash
 	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
 	  wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]; \
 	  compiler = wheel["hooks"]["mypyc"]["dependencies"]; \
-	  print(*project["build-system"]["requires"], *compiler, sep="\n")' | \
+	  print(*project["build-system"]["requires"], *compiler, "ziglang", sep="\n")' | \
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --constraints requirements-dev.lock \
 	  - -o requirements-build.lock

@@ -61,10 +61,12 @@ def test_what_runs_is_requirements_lock() -> None:
         if re.search(r"\b(install|wheel|add|get)\b", command)
     ]
     into = "pip --python /opt/leastwise/bin/python install"
+    aside = "pip install --require-hashes --no-deps --only-binary :all: --no-compile"
     assert installs == [
         f"{into} --require-hashes --no-deps --only-binary :all: --no-compile -r requirements.lock",
         # In the stage's own Python, which is thrown away.
-        "pip install --require-hashes --no-deps --only-binary :all: -r requirements-build.lock",
+        f"{aside} -r requirements-build.lock",
+        f"{aside} -r requirements.lock",
         "pip wheel --no-deps --no-build-isolation --no-index --wheel-dir . .",
         f"{into} --no-deps --no-index --no-compile --prefix /package leastwise-*.whl",
     ]
@@ -134,6 +136,7 @@ def test_the_build_is_pinned_too() -> None:
     build = locked("requirements-build.lock")
     wanted = {re.split("[<>=]", text)[0] for text in PROJECT["build-system"]["requires"]}
     assert wanted <= build.keys()
+    del build["ziglang"]  # the C compiler; elsewhere the system has one
     assert build.items() <= locked("requirements-dev.lock").items()
 
 
