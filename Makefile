@@ -46,7 +46,22 @@ coverage: $(VENV)/.installed .tools/lock ## Run every test; the core must be cov
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
 
+compiled: build/compiled/.built ## Compile the request's way into build/compiled (needs a C compiler)
+
+# In a copy: the compiler leaves its modules beside the sources, where they would shadow them.
+build/compiled/.built: $(VENV)/.installed $(shell find app -type f -not -name '*.pyc')
+	rm -rf build
+	mkdir -p build/source
+	cp -R app pyproject.toml README.md LICENSE build/source/
+	cd build/source && HATCH_BUILD_HOOK_ENABLE_MYPYC=1 \
+	  ../../$(BIN)/python -m hatchling build --target wheel --directory ../wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled \
+	  build/wheel/*.whl
+	@touch $@
+
 bench: $(VENV)/.installed ## Measure, 15 min (QUICK=1: 3 min; ONLY="proxy bodies")
+	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory compiled; \
+	else echo "no C compiler: leastwise is measured in plain Python alone"; fi
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
 
 compare: $(VENV)/.installed ## Play the protocol cases against leastwise, nginx and HAProxy

@@ -1,6 +1,5 @@
 """Run the benchmarks: `python -m benchmarks`, or those named: `python -m benchmarks proxy`."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from time import sleep
@@ -20,7 +19,7 @@ from benchmarks import (
     telemetry,
 )
 from benchmarks.contenders import NAMES
-from benchmarks.machine import ALL_CORES, OTHER_CORES, busy_seconds
+from benchmarks.machine import ALL_CORES, busy_seconds
 from benchmarks.run import RESULTS, Run, show, told
 
 ALL: dict[str, Callable[[Run], None]] = {
@@ -66,7 +65,6 @@ def main(
     if wanted:
         run = Run(quick, results, chosen, latency=not no_latency, busy_before=_busy())
         print(told(run.about))
-        os.sched_setaffinity(0, OTHER_CORES)
         for name in wanted:
             ALL[name](run)
     show([targets.table(docs.found(results))])

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.connections import worker
 from benchmarks.contenders import available, contender
-from benchmarks.machine import OTHER_CORES, PROXY_CORES
+from benchmarks.machine import OTHER_CORES, PROXY_CORES, on_cores
 from benchmarks.openloop import response_length
 from benchmarks.processes import Meter, Process, running
 from benchmarks.run import Run
@@ -116,6 +116,7 @@ def main(run: Run) -> None:
         way: {name: defaultdict(list) for name in names} for way in WAYS
     }
     with TemporaryDirectory() as folder, ExitStack() as stack:
+        stack.enter_context(on_cores(OTHER_CORES))  # the client is in this process
         behind = worker()
         stack.enter_context(running(behind, OTHER_CORES))
         streamers = []

@@ -21,7 +21,7 @@ import uvloop
 
 from benchmarks.contenders import CAP, ENDPOINTS, leastwise, pool_spec
 from benchmarks.crowd import Crowd
-from benchmarks.machine import OTHER_CORES, PROXY_CORES
+from benchmarks.machine import OTHER_CORES, PROXY_CORES, on_cores
 from benchmarks.processes import Meter, Server, free_port, running
 from benchmarks.run import Run
 from benchmarks.tables import Table, figure
@@ -89,7 +89,8 @@ def main(run: Run) -> None:
     ladder = steps()
     if ladder[-1] < STEPS[-1]:
         print(f"connections: up to {ladder[-1]}, the limit of open files (ulimit -n) is too low")
-    figures = {kind: uvloop.run(_measure(kind, ladder)) for kind in KINDS}
+    with on_cores(OTHER_CORES):  # the clients are in this process
+        figures = {kind: uvloop.run(_measure(kind, ladder)) for kind in KINDS}
     run.conclude("connections", figures, tables)
 
 

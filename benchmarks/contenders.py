@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks import builds
 from benchmarks.machine import find, missing
 from benchmarks.processes import Server, free_port
 
@@ -19,7 +20,10 @@ ENDPOINTS = tuple(f"127.0.0.{number}" for number in range(1, 5))
 CAP = 32
 """Requests at once on an endpoint: together twice what wrk's connections can have in flight."""
 
-NAMES = ("leastwise", "nginx", "haproxy", "aiohttp", "httpx")
+PLAIN = "leastwise_plain"
+"""leastwise in plain Python, where there is a compiled build as well."""
+
+NAMES = ("leastwise", PLAIN, "nginx", "haproxy", "aiohttp", "httpx")
 """All of them, in the order of the table; also the keys of the results."""
 
 _NGINX = """
@@ -119,18 +123,22 @@ def leastwise(
     pool: Mapping[str, Any],
     environ: Mapping[str, str] | None = None,
     name: str = "leastwise",
-    program: str = "app",
+    *,
+    plain: bool = False,
 ) -> Server:
     """Return a balancer of ours with a pool's file; `environ` has further settings.
 
-    `program` is the module to run: `benchmarks.plain` is the same without compiled parts.
+    It is the compiled build, if there is one and nobody wants the `plain` one.
     """
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(dict(pool)))
     port, admin = free_port(), free_port()
-    command = [sys.executable, "-m", program, "serve", "--config", str(path)]
+    command, build = builds.program(compiled=builds.has_compiled() and not plain)
+    command += ["serve", "--config", str(path)]
     command += ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}"]
-    return Server(name, [*command, "--log-level", "warning"], port, environ, admin)
+    return Server(
+        name, [*command, "--log-level", "warning"], port, {**build, **(environ or {})}, admin
+    )
 
 
 def available(wanted: list[str]) -> list[str]:
@@ -140,6 +148,8 @@ def available(wanted: list[str]) -> list[str]:
     without = missing([programs[name] for name in wanted if name in programs])
     found = []
     for name in wanted:
+        if name == PLAIN and not builds.has_compiled():
+            continue  # it is what "leastwise" stands for
         if name in without:
             print(f"{name}: skipped, it is not installed")
         elif name in modules and find_spec(modules[name]) is None:
@@ -156,6 +166,8 @@ def contender(name: str, folder: Path, workers: Server) -> Server:
     match name:
         case "leastwise":
             return leastwise(folder, pool_spec(addresses))
+        case str() if name == PLAIN:
+            return leastwise(folder, pool_spec(addresses), name=PLAIN, plain=True)
         case "nginx":
             servers = " ".join(f"server {address};" for address in addresses)
             return _nginx(folder, name, port, _NGINX_PROXY.format(servers=servers, port=port))

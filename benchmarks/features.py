@@ -11,17 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.config.settings import Settings, variable
-from benchmarks import wrk
+from benchmarks import builds, wrk
 from benchmarks.contenders import ENDPOINTS, backend, leastwise, pool_spec
 from benchmarks.machine import OTHER_CORES, PROXY_CORES, missing
-from benchmarks.plain import compiled
 from benchmarks.processes import Meter, running
 from benchmarks.run import Run
 from benchmarks.stats import spread
 from benchmarks.tables import Table, ranged
 
 ALL = "everything on"
-PLAIN = "benchmarks.plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +32,14 @@ class Variant:
     settings: Mapping[str, str] = field(default_factory=dict)
     """What differs in the settings, by their names. One that does not exist is not measured."""
 
-    program: str = "app"
+    plain: bool = False
+    """Whether it is the one in plain Python."""
 
     @property
     def possible(self) -> bool:
         """Whether this version has all of these settings, or is compiled."""
-        if self.program == PLAIN:
-            return compiled()
+        if self.plain and not builds.has_compiled():
+            return False
         return all(name in Settings.model_fields for name in self.settings)
 
 
@@ -60,7 +59,7 @@ VARIANTS = {
     "no cap, timeouts, retries, probes": Variant(
         {**_NO_CAP, **_NO_TIMEOUTS, **_NO_RETRY, **_NO_PROBE}
     ),
-    "everything on, plain Python": Variant(program=PLAIN),
+    "everything on, plain Python": Variant(plain=True),
 }
 
 
@@ -73,7 +72,7 @@ def main(run: Run) -> None:
     for name in VARIANTS.keys() - variants.keys():
         print(f"features: {name!r} is left out, this version does not have it")
     rounds: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(run.either(7, 2)):
+    for number in range(run.either(5, 1)):
         names = list(variants)
         order = {name: variants[name] for name in names[:: 1 if number % 2 else -1]}
         _round(order, rounds, run.either(2, 1))
@@ -91,7 +90,7 @@ def _round(variants: Mapping[str, Variant], rounds: dict[str, list[float]], seco
         for number, (name, variant) in enumerate(variants.items()):
             pool = pool_spec(addresses, **variant.spec)
             environ = {variable(key): value for key, value in variant.settings.items()}
-            server = leastwise(home, pool, environ, f"variant-{number}", variant.program)
+            server = leastwise(home, pool, environ, f"variant-{number}", plain=variant.plain)
             with running(server, PROXY_CORES) as process:
                 wrk.run(server.port, script, 1)
                 meter = Meter(process)

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.plain import compiled
-
 DEBIAN = {"nginx": "nginx-light", "haproxy": "haproxy", "wrk": "wrk"}
 """The package that has each program."""
 
@@ -79,7 +77,6 @@ def description() -> dict[str, str | int]:
         "processor": _processor(),
         "cores": len(_CORES),
         "pinned": PINNED,
-        "compiled": compiled(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),

@@ -27,6 +27,7 @@ _DARK = {INK: "#e6edf3", FAINT: "#7d8590", PAPER: "#0d1117"}
 
 COLOURS = {
     "leastwise": "#0072b2",
+    "leastwise_plain": "#56b4e9",
     "nginx": "#009e73",
     "haproxy": "#e69f00",
     "aiohttp": "#cc79a7",

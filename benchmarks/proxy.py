@@ -17,7 +17,7 @@ from benchmarks import openloop, wrk
 from benchmarks.contenders import NAMES, available, backend, contender
 from benchmarks.machine import OTHER_CORES, PROXY_CORES, missing
 from benchmarks.processes import Meter, Process, Server, running
-from benchmarks.proxy_figures import DIRECT, RATES, Record, Round, summary, tables
+from benchmarks.proxy_figures import DIRECT, Record, Round, summary, tables
 from benchmarks.run import Run, show
 
 T = TypeVar("T")
@@ -60,12 +60,13 @@ def main(run: Run) -> None:
         return
     names = available([name for name in NAMES if name in (run.contenders or NAMES)])
     records = {name: Record(name) for name in (DIRECT, *names)}
+    paced = run.either({1000: 4, 100: 2}, {1000: 1, 100: 1}) if run.latency else {}
     for number in range(run.either(6, 2)):
-        _saturate(run, records, number)
-    if run.latency:
-        for rate in RATES:
-            for number in range(run.either({1000: 4, 100: 2}, {1000: 1, 100: 1})[rate]):
-                _pace(run, records, rate, number)
+        with _started(records) as (direct, contenders, folder):
+            _saturate(run, rotated(contenders, number), folder)
+            for rate, rounds in paced.items():
+                if number < rounds:
+                    _pace(run, rotated([direct, *contenders], number), rate, seed=number)
     figures = summary(list(records.values()))
     if run.latency and not run.contenders:
         run.conclude("proxy", figures, tables)
@@ -92,22 +93,20 @@ def _started(records: dict[str, Record]) -> Iterator[tuple[Contender, list[Conte
         yield Contender(records[DIRECT], workers, behind), contenders, home
 
 
-def _saturate(run: Run, records: dict[str, Record], number: int) -> None:
+def _saturate(run: Run, contenders: list[Contender], folder: Path) -> None:
     seconds = run.either({"small": 3, "browser": 2}, {"small": 2, "browser": 1})
-    with _started(records) as (_, contenders, folder):
-        scripts = wrk.scripts(folder)
+    scripts = wrk.scripts(folder)
+    for each in contenders:
+        wrk.run(each.server.port, scripts["small"], 1)  # connections and caches
+    for profile, script in scripts.items():
         for each in contenders:
-            wrk.run(each.server.port, scripts["small"], 1)  # connections and caches
-        for profile, script in scripts.items():
-            for each in rotated(contenders, number):
-                each.saturate(profile, script, seconds[profile])
+            each.saturate(profile, script, seconds[profile])
 
 
-def _pace(run: Run, records: dict[str, Record], rate: int, number: int) -> None:
-    able = {name: each for name, each in records.items() if each.holds(rate)}
-    with _started(able) as (direct, contenders, _):
-        for each in rotated([direct, *contenders], number):
-            each.pace(rate, run.either(8.0, 2.0), seed=number)
+def _pace(run: Run, contenders: list[Contender], rate: int, seed: int) -> None:
+    for each in contenders:
+        if each.record.holds(rate):
+            each.pace(rate, run.either(6.0, 2.0), seed)
 
 
 def rotated(things: Sequence[T], by: int) -> list[T]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks import builds
 from benchmarks.machine import description
 from benchmarks.stats import tidied, tidy
 from benchmarks.tables import Table
@@ -49,6 +50,7 @@ class Run:
             "quick": self.quick,
             "at": datetime.now(UTC).isoformat(timespec="minutes"),
             "busy_before": tidy(self.busy_before),
+            "build": builds.told(),
             "machine": description(),
         }
 
@@ -63,12 +65,11 @@ class Run:
 def told(about: Mapping[str, Any]) -> str:
     """Say where and when results were found."""
     machine = about["machine"]
-    program = "leastwise compiled" if machine.get("compiled") else "leastwise in plain Python"
     return (
         f"A {'quick' if about['quick'] else 'full'} run of {about['at'][:10]} on"
         f" {machine['cores']} cores of {machine['processor']}, {machine['memory_gib']} GiB,"
         f" {machine['system']}, Python {machine['python']}, uvloop {machine['uvloop']},"
-        f" {program};"
+        f" {about['build']};"
         f" {about['busy_before']:.0%} of it was busy with other things before."
     )
 

@@ -1,5 +1,6 @@
 """The servers that are measured are configured alike, and start what they say."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,8 @@ import pytest
 import yaml
 
 from app.config.workerpool import WorkerPool
-from benchmarks import plain
-from benchmarks.contenders import ENDPOINTS, NAMES, backend, contender, pool_spec
+from benchmarks import builds
+from benchmarks.contenders import ENDPOINTS, NAMES, PLAIN, available, backend, contender, pool_spec
 from benchmarks.machine import ALL_CORES, find
 from benchmarks.processes import Server, free_port, running
 from benchmarks.proxy import rotated
@@ -68,15 +69,37 @@ def test_each_round_begins_with_another() -> None:
     assert ["".join(rotated("abc", by)) for by in range(4)] == ["abc", "bca", "cab", "abc"]
 
 
-def test_sources_are_found_where_extension_modules_stand_beside_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plain, "APP", tmp_path)
-    (tmp_path / "thing.py").write_text("")
-    (tmp_path / "thing.cpython-311-x86_64-linux-gnu.so").write_text("no library")
-    found = plain.find_sources_only(str(tmp_path)).find_spec("thing")
-    assert found is not None
-    assert found.origin == str(tmp_path / "thing.py")
-    assert plain.compiled()
-    with pytest.raises(ImportError):
-        plain.find_sources_only("/elsewhere")
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compiled build that is newer than the one source."""
+    monkeypatch.setattr(builds, "SOURCES", tmp_path / "app")
+    monkeypatch.setattr(builds, "COMPILED", tmp_path / "compiled")
+    source, made = tmp_path / "app" / "thing.py", tmp_path / "compiled" / ".built"
+    for number, path in enumerate((source, made)):
+        path.parent.mkdir()
+        path.touch()
+        os.utime(path, (number, number))
+    return made
+
+
+def test_a_compiled_build_is_measured_beside_the_plain_one(build: Path, tmp_path: Path) -> None:
+    assert available(["leastwise", PLAIN]) == ["leastwise", PLAIN]
+    environ = contender("leastwise", tmp_path, backend(tmp_path)).environ or {}
+    assert environ["PYTHONPATH"] == str(build.parent)
+    assert not contender(PLAIN, tmp_path, backend(tmp_path)).environ
+    assert builds.told() == "leastwise compiled"
+
+
+def test_a_compiled_build_from_before_a_change_is_not_measured(build: Path, tmp_path: Path) -> None:
+    os.utime(tmp_path / "app" / "thing.py", (2, 2))
+    assert available(["leastwise", PLAIN]) == ["leastwise"]
+    assert not contender("leastwise", tmp_path, backend(tmp_path)).environ
+    assert "older than the sources" in builds.told()
+
+
+def test_without_a_compiled_build_the_plain_one_is_measured(build: Path, tmp_path: Path) -> None:
+    build.unlink()
+    build.parent.rmdir()
+    assert available(["leastwise", PLAIN]) == ["leastwise"]
+    assert not contender("leastwise", tmp_path, backend(tmp_path)).environ
+    assert "was not run" in builds.told()
