@@ -2,8 +2,9 @@
 
 import pytest
 
+from app.balancing.lease import Outcome
 from app.balancing.policy import RetryPolicy
-from app.balancing.retry import Failure, RetryBudget, may_repeat, may_retry
+from app.balancing.retry import Failure, RetryBudget, may_repeat, may_retry, send_again
 
 IDEMPOTENT = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"]
 OTHERS = [b"POST", b"PATCH", b"CONNECT", b"get", b"PROPFIND"]
@@ -125,3 +126,34 @@ def test_a_spent_reserve_fills_again_as_the_window_moves() -> None:
     assert withdrawals(budget, 1000.0) == 20
     assert withdrawals(budget, 1009.9) == 0
     assert withdrawals(budget, 1010.0) == 20
+
+
+# --- table and budget together
+
+
+def decide(outcome: Outcome, budget: RetryBudget, method: bytes = b"GET") -> bool:
+    return send_again(ON_TIMEOUT, budget, outcome, 0.0, method, keyed=False, replayable=True)
+
+
+AGAIN = {
+    *(Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT, Outcome.REFUSED),
+    *(Outcome.DIED, Outcome.TIMED_OUT, Outcome.STALLED),
+}
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_which_ends_of_an_attempt_lead_to_another(outcome: Outcome) -> None:
+    assert decide(outcome, RetryBudget()) is (outcome in AGAIN)
+
+
+@pytest.mark.parametrize("outcome", sorted(AGAIN, key=lambda outcome: outcome.name))
+def test_what_no_worker_began_costs_the_budget_nothing(outcome: Outcome) -> None:
+    budget = RetryBudget(ratio=0.0, per_second=1.0, window=1)
+    free = outcome in {Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT, Outcome.REFUSED}
+    assert [decide(outcome, budget) for _ in range(3)] == [True, free, free]
+
+
+def test_what_may_not_be_sent_again_costs_the_budget_nothing() -> None:
+    budget = RetryBudget(ratio=0.0, per_second=1.0, window=1)
+    assert not decide(Outcome.DIED, budget, b"POST")
+    assert decide(Outcome.DIED, budget, b"GET")
