@@ -6,7 +6,6 @@ closed, by us, before the worker would close it.
 """
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 from math import inf
@@ -14,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from app.balancing.endpoint import Endpoint, Phase
-from app.balancing.health import Sign
+from app.balancing.health import OURS, Sign
 from app.balancing.lease import Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 
 MAX_IDLE = 128
 """Idle connections kept to one worker at the most."""
-
-_OURS = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
-)
-"""Errors of a connect that say something of this machine, and nothing of the worker."""
 
 _OUT_OF_ROTATION = frozenset({Phase.EJECTED, Phase.UNREADY, Phase.DRAINING, Phase.GONE})
 
@@ -167,7 +161,7 @@ class Connections:
             exchange.connect_failed(Outcome.CONNECT_SILENT, "")
             return
         except OSError as error:
-            if error.errno in _OURS:
+            if error.errno in OURS:
                 exchange.connect_failed(Outcome.CANCELLED, str(error))
             else:
                 exchange.connect_failed(Outcome.CONNECT_REFUSED, error.strerror or str(error))

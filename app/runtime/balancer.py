@@ -50,7 +50,8 @@ class Balancer:
         """Join the parts."""
         self.settings = settings
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
-        self.pool.observers.append(EventLog())
+        events = EventLog()
+        self.pool.observers.append(events)
         self.proxy = Proxy(asyncio.get_running_loop(), settings, self.pool)
         self.listening = asyncio.Event()
         """Set once both ports are open."""
@@ -59,7 +60,7 @@ class Balancer:
         """The data port and the admin port that are listened on."""
 
         self._worker_pool = worker_pool
-        self._prober = Prober(self.pool)
+        self._prober = Prober(self.pool, events.probe_ignored)
         self._discovery = Discovery(worker_pool.spec, self._discovered, self._follow_service)
         self._synced = False
         self._stop = asyncio.Event()
@@ -83,6 +84,11 @@ class Balancer:
     def discovery(self) -> Condition | None:
         """How the watch of the Kubernetes API is doing; None for listed endpoints."""
         return self._discovery.condition
+
+    @property
+    def probe_ignored(self) -> bool:
+        """Whether the HTTP probe ejects nobody, because every worker fails it."""
+        return self._prober.ignored
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""

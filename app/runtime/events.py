@@ -1,4 +1,7 @@
-"""What happens to the workers, said in the log: one line for each change of phase."""
+"""What happens to the workers, said in the log: one line for each change of phase.
+
+And one when the HTTP probe begins or ceases to be ignored.
+"""
 
 import logging
 
@@ -32,3 +35,13 @@ class EventLog:
 
     def health_changed(self, endpoint: Endpoint, now: float) -> None:
         """Nothing to say: the phase does."""
+
+    def probe_ignored(self, ignored: bool) -> None:
+        """Say that the probe has begun to be ignored, or is no longer."""
+        if ignored:
+            log.warning(
+                "every worker fails the probe: it is ignored until one passes."
+                " Look at its path and timeout, and at what its answer depends on"
+            )
+        else:
+            log.info("the probe is no longer ignored")
