@@ -17,7 +17,7 @@ from app.balancing.health import Sign
 from app.balancing.policy import HealthPolicy, Policy, ProbePolicy
 from app.balancing.pool import Pool
 from app.probing import prober as prober_module
-from app.probing.asking import CheckFailed, NotAsked
+from app.probing.asking import CheckFailed, NotAsked, ask, connect
 from app.probing.prober import MAX_CHECKS, MAX_SOCKETS, Prober, pause_after
 
 QUICK = HealthPolicy(recheck=0.01, recheck_max=0.05)
@@ -140,11 +140,9 @@ async def probing(
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """Let this process open no file: `socket()` raises EMFILE."""
+    """Let this process open no file: `socket()` raises EMFILE. What is open stays so."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # below are stdin, stdout, stderr
     try:
         with pytest.raises(OSError, match="Too many open files"):
             os.dup(0)
@@ -266,14 +264,24 @@ class Tries:
 
     def __init__(self, real: Callable[..., Awaitable[None]]) -> None:
         self._real = real
+        self._under_way = 0
         self.vain = 0
 
     async def __call__(self, *args: object) -> None:
+        self._under_way += 1
         try:
             await self._real(*args)
         except NotAsked:
             self.vain += 1
             raise
+        finally:
+            self._under_way -= 1
+
+    async def none_under_way(self) -> None:
+        """Wait for a moment in which no worker of ours has a connection to accept."""
+        async with asyncio.timeout(10):
+            while self._under_way:
+                await asyncio.sleep(0.001)
 
     async def until_vain(self, times: int) -> None:
         async with asyncio.timeout(10):
@@ -284,7 +292,7 @@ class Tries:
 async def test_a_suspect_that_we_have_no_file_to_check_is_checked_when_we_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tries = Tries(prober_module.connect)
+    tries = Tries(connect)
     monkeypatch.setattr(prober_module, "connect", tries)
     worker = Worker(stay)
     async with probing(worker, QUICK) as (pool, phases):
@@ -299,13 +307,14 @@ async def test_a_suspect_that_we_have_no_file_to_check_is_checked_when_we_have(
 async def test_a_probe_that_we_have_no_file_for_fails_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tries = Tries(prober_module.ask)
+    tries = Tries(ask)
     monkeypatch.setattr(prober_module, "ask", tries)
     workers = [Worker(answer("200 OK")) for _ in range(2)]
     async with probing(workers[0], HealthPolicy(probe=PROBE), workers[1]) as (_, phases):
         async with asyncio.timeout(10):
             while min(worker.connections for worker in workers) < 2:
                 await asyncio.sleep(0)
+        await tries.none_under_way()
         with no_more_files():
             await tries.until_vain(2 * len(workers) * PROBE.failures)
         asked = workers[0].connections
