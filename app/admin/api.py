@@ -53,6 +53,7 @@ class Workers(BaseModel):
     in_flight: int
     queued: int = Field(description="requests that wait for a slot")
     queue_size: int
+    probe_ignored: bool = Field(description="whether the probe ejects none, because all fail it")
     totals: dict[str, int] = Field(description="counters since the start")
     workers: list[Worker]
 
@@ -123,6 +124,7 @@ def create_app(view: View) -> FastAPI:
             in_flight=pool.in_flight,
             queued=pool.queued,
             queue_size=pool.policy.queue.size,
+            probe_ignored=view.probe_ignored,
             totals=view.totals(),
             workers=sorted(
                 (_worker(endpoint, pool, now) for endpoint in pool.endpoints.values()),

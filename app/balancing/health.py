@@ -1,37 +1,47 @@
 """What we think of an endpoint's health, as one transition table.
 
 `Pool` feeds the signs: from the ends of requests (`Lease.release`), from connections that broke
-while idle, and from the probes. The table:
+while idle, from the checks, and the verdicts on the probes (`app.probing.verdicts`). The table:
 
-| sign             | healthy, suspect                                  | ejected               |
-|------------------|---------------------------------------------------|-----------------------|
-| answered         | failures = 0                                      | failures = 0          |
-| connect refused  | ejected                                           | -                     |
-| connect silent   | failures + 1: suspect, withheld; ejected at limit | -                     |
-| died             | failures + 1: suspect, withheld; ejected at limit | -                     |
-| timed out        | failures + 1: ejected at limit                    | -                     |
-| idle closed      | suspect                                           | -                     |
-| check passed     | healthy, failures stay                            | healthy, all counts 0 |
-| check failed     | ejected                                           | -                     |
-| probe passed     | probe failures = 0                                | -                     |
-| probe failed     | probe failures + 1: ejected at limit              | -                     |
+| sign            | healthy, suspect                | ejected by the probe     | by traffic   |
+|-----------------|---------------------------------|--------------------------|--------------|
+| answered        | = 0                             | = 0                      | = 0          |
+| connect refused | ejected by traffic              | by traffic               | -            |
+| connect silent  | + 1: withheld; at limit ejected | + 1: at limit by traffic | -            |
+| died            | + 1: withheld; at limit ejected | + 1: at limit by traffic | -            |
+| timed out       | + 1: at limit ejected           | + 1: at limit by traffic | -            |
+| idle closed     | suspect                         | -                        | -            |
+| check passed    | healthy                         | healthy, = 0             | healthy, = 0 |
+| check failed    | ejected by traffic              | by traffic               | -            |
+| probe failed    | ejected by the probe            | -                        | -            |
+| probe ignored   | -                               | healthy, = 0             | -            |
+
+`+ 1` and `= 0` are of the failures in a row that requests saw. Withheld: suspect, and it gets
+nothing new. Ejected by traffic is by anything but the probe: what requests and checks met.
 
 A suspect endpoint is checked at once, by a connect that has to stand for a moment. A closed idle
 connection alone is weak evidence, since a healthy server closes its idle connections too: it gets
 requests meanwhile. A request that died is strong evidence: the endpoint is withheld until the
 check is through, because a dying process still accepts what it will never read.
 
-Only a check brings an ejected endpoint back: a late answer to an old request says nothing about
-now. Nor does the late end of a request that was sent before the endpoint came back (`Pool` leaves
-it out, by `recovered_at`). What the application answers (4xx, 5xx), refusals and clients that leave
-are no signs at all.
+Only a passed check brings an ejected endpoint back: a late answer to an old request says nothing
+about now, nor does the late end of a request that was sent before the endpoint came back (`Pool`
+leaves it out, by `recovered_at`). One that nothing but the probe keeps out also returns when the
+probe is ignored, since all fail it. What the application answers (4xx, 5xx), refusals, clients that
+leave and errors of this machine (`OURS`) are no signs at all.
 """
 
+import errno
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
 
 from app.balancing.policy import HealthPolicy
+
+OURS = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+)
+"""Errors of a connect that say something of this machine, and nothing of the worker."""
 
 
 class Health(Enum):
@@ -53,13 +63,15 @@ class Sign(Enum):
     IDLE_CLOSED = "idle connection closed"
     CHECK_PASSED = "check passed"
     CHECK_FAILED = "check failed"
-    PROBE_PASSED = "probe passed"
     PROBE_FAILED = "probe failed"
+    """The verdict after as many failures in a row as the pool allows."""
+
+    PROBE_IGNORED = "probe ignored"
 
 
 _COUNTED = frozenset({Sign.CONNECT_SILENT, Sign.DIED, Sign.TIMED_OUT})
 _CHECKED = frozenset({Sign.CONNECT_SILENT, Sign.DIED, Sign.IDLE_CLOSED})
-_FATAL = frozenset({Sign.CONNECT_REFUSED, Sign.CHECK_FAILED})
+_FATAL = frozenset({Sign.CONNECT_REFUSED, Sign.CHECK_FAILED, Sign.PROBE_FAILED})
 
 
 @dataclass(slots=True)
@@ -73,7 +85,6 @@ class HealthRecord:
     failures: int = 0
     """Failures in a row, as seen by requests."""
 
-    probe_failures: int = 0
     reason: str = ""
     """Why it is suspect or ejected."""
 
@@ -89,22 +100,20 @@ class HealthRecord:
     recovered_at: float = -inf
     """When it last came back from being ejected."""
 
+    @property
+    def ejected_by_probe(self) -> bool:
+        """Whether nothing but the probe's verdict keeps it out."""
+        return self.state is Health.EJECTED and self.sign is Sign.PROBE_FAILED
+
     def observe(self, sign: Sign, policy: HealthPolicy, now: float, detail: str = "") -> bool:
         """Take in a sign; return whether the state changed. `detail` is said with the reason."""
         if sign is Sign.ANSWERED:  # on every request's way: first, and without a change of state
             self.failures = 0
             return False
         if self.state is Health.EJECTED:
-            if sign is not Sign.CHECK_PASSED:
-                return False
-            self.failures = self.probe_failures = 0
-            self.recovered_at = now
-            return self._enter(Health.HEALTHY, sign, now, detail)
+            return self._observe_ejected(sign, policy, now, detail)
         if sign is Sign.CHECK_PASSED:
             return self._enter(Health.HEALTHY, sign, now, detail)
-        if sign is Sign.PROBE_PASSED:
-            self.probe_failures = 0
-            return False
         if self._condemned(sign, policy):
             return self._enter(Health.EJECTED, sign, now, detail)
         if sign in _CHECKED:
@@ -112,23 +121,32 @@ class HealthRecord:
             return self._enter(Health.SUSPECT, sign, now, detail, withheld=sign in _COUNTED)
         return False
 
+    def _observe_ejected(self, sign: Sign, policy: HealthPolicy, now: float, detail: str) -> bool:
+        by_probe = self.ejected_by_probe
+        if sign is Sign.CHECK_PASSED or (sign is Sign.PROBE_IGNORED and by_probe):
+            self.failures = 0
+            self.recovered_at = now
+            return self._enter(Health.HEALTHY, sign, now, detail)
+        if by_probe and sign is not Sign.PROBE_FAILED and self._condemned(sign, policy):
+            self._explain(sign, detail)  # still out, and now by more than the probe
+        return False
+
     def _condemned(self, sign: Sign, policy: HealthPolicy) -> bool:
         """Count the sign; tell whether it ejects."""
-        if sign in _FATAL:
-            return True
         if sign in _COUNTED:
             self.failures += 1
             return self.failures >= policy.failures
-        if sign is Sign.PROBE_FAILED:
-            self.probe_failures += 1
-            return policy.probe is not None and self.probe_failures >= policy.probe.failures
-        return False
+        return sign in _FATAL
 
     def _enter(
         self, state: Health, sign: Sign, now: float, detail: str, *, withheld: bool = False
     ) -> bool:
         if self.state is state and self.withheld >= withheld:
             return False  # nothing new, or weaker evidence than there was
-        self.state, self.withheld, self.sign, self.since = state, withheld, sign, now
-        self.reason = f"{sign.value}: {detail}" if detail else sign.value
+        self.state, self.withheld, self.since = state, withheld, now
+        self._explain(sign, detail)
         return True
+
+    def _explain(self, sign: Sign, detail: str) -> None:
+        self.sign = sign
+        self.reason = f"{sign.value}: {detail}" if detail else sign.value

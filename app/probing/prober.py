@@ -10,12 +10,15 @@ Two kinds of asking, each one task per endpoint, none on a request's way:
   stopped process still accepts, else such a connect again.
 - the *probe* of an endpoint that is not ejected, if the pool has one, each interval.
 
+Whether a failed probe ejects is for `verdicts` to say; a port that refuses one ejects at once.
+What this machine could not ask for want of files or ports says nothing, and is asked again.
+
 Created and run by `app.runtime`; learns of the endpoints as observer of the pool, and tells it
-what it saw by `Pool.observe`.
+what it saw by `Pool.observe`. Never has more than `MAX_SOCKETS` connections.
 """
 
 import asyncio
-from contextlib import nullcontext
+from collections.abc import Callable
 from random import uniform
 from time import monotonic
 
@@ -23,41 +26,49 @@ from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
 from app.balancing.policy import HealthPolicy, ProbePolicy
 from app.balancing.pool import Pool
-from app.http1.errors import ProtocolError
-from app.http1.responses import parse_response
+from app.probing.asking import CheckFailed, NotAsked, ask, connect
+from app.probing.verdicts import Signs, Verdicts
 
-MAX_CHECKS = 64
-"""Checks under way at once: many endpoints can go at the same time."""
+MAX_CHECKS = 32
+"""Checks under way at once of each sort: of suspects, which are withheld meanwhile; of those that
+are out; and of those that are silent, each of which takes its whole timeout."""
 
-STAND = 0.05
-"""Seconds that a check's connection has to stand where no HTTP probe is sent on it."""
+MAX_PROBES = 64
+"""Probes under way at once."""
+
+MAX_SOCKETS = 3 * MAX_CHECKS + MAX_PROBES
+"""Connections of all checks and probes together."""
 
 _MAX_DOUBLINGS = 32
-
-_PASSES_FROM, _PASSES_TO = 200, 399
 
 _JITTER = 0.1
 """Share of the interval by which probes are spread, so that they do not come in step."""
 
-
-class CheckFailed(Exception):  # noqa: N818 - an answer of the network, not an error of ours
-    """A worker did not pass. `silent` if it did not answer at all, so that asking is dear."""
-
-    def __init__(self, detail: str, *, silent: bool) -> None:
-        super().__init__(detail)
-        self.silent = silent
+OnIgnored = Callable[[bool], object]
+"""Told when the probe begins to be ignored, because every worker fails it, and when that ends."""
 
 
 class Prober:
     """The checks and probes of one pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, on_ignored: OnIgnored | None = None) -> None:
         self._pool = pool
+        self._on_ignored = on_ignored
         self._group: asyncio.TaskGroup | None = None
         self._checks: dict[Endpoint, asyncio.Task[None]] = {}
         self._probes: dict[Endpoint, asyncio.Task[None]] = {}
-        self._room = asyncio.Semaphore(MAX_CHECKS)
+        self._verdicts = Verdicts()
+        self._said = False
+        self._for_suspects = asyncio.Semaphore(MAX_CHECKS)
+        self._for_ejected = asyncio.Semaphore(MAX_CHECKS)
+        self._for_silent = asyncio.Semaphore(MAX_CHECKS)
+        self._for_probes = asyncio.Semaphore(MAX_PROBES)
         pool.observers.append(self)
+
+    @property
+    def ignored(self) -> bool:
+        """Whether the HTTP probe ejects nobody, because every worker fails it."""
+        return self._verdicts.ignored
 
     async def run(self) -> None:
         """Check and probe until cancelled."""
@@ -75,6 +86,8 @@ class Prober:
         for task in self._probes.values():
             task.cancel()
         self._probes.clear()
+        self._verdicts.reset()
+        self._tell([])
         for endpoint in self._pool.endpoints.values():
             self._follow(endpoint)
 
@@ -86,6 +99,7 @@ class Prober:
             if before is None or before is Phase.GONE:
                 self._follow(endpoint)
             return
+        self._verdicts.forget(endpoint)
         for tasks in (self._checks, self._probes):
             task = tasks.pop(endpoint, None)
             if task is not None:
@@ -122,28 +136,47 @@ class Prober:
         task.add_done_callback(forget)
 
     async def _check_until_healthy(self, endpoint: Endpoint) -> None:
-        health = endpoint.health
         silences = 0
-        while health.state is not Health.HEALTHY:
-            policy = self._pool.policy.health
-            began = monotonic()
-            try:
-                # Those in doubt do not wait for those that are out: they are withheld meanwhile.
-                out = health.state is Health.EJECTED
-                async with self._room if out else nullcontext():
-                    if health.state is Health.EJECTED and policy.probe is not None:
-                        await self._ask(endpoint, policy.probe)
-                    else:
-                        await self._connect(endpoint)
-            except CheckFailed as failed:
-                self._pool.observe(endpoint, Sign.CHECK_FAILED, monotonic(), str(failed))
-                silences = silences + 1 if failed.silent else 0
-            else:
-                if health.doubted_at <= began:  # else something happened meanwhile: check that, too
-                    self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
-                continue
-            pause = pause_after(silences, policy)
+        while endpoint.health.state is not Health.HEALTHY:
+            async with self._room(endpoint, silences):
+                began = monotonic()
+                try:
+                    await self._check(endpoint, began)
+                except CheckFailed as failed:
+                    silences = silences + 1 if failed.silent else 0
+                except NotAsked:
+                    pass
+                else:
+                    continue
+            pause = pause_after(silences, self._pool.policy.health)
             await asyncio.sleep(began + pause - monotonic())
+
+    def _room(self, endpoint: Endpoint, silences: int) -> asyncio.Semaphore:
+        """Return where the next check has to wait for its turn: not behind those that take long."""
+        if endpoint.health.state is not Health.EJECTED:
+            return self._for_suspects
+        return self._for_silent if silences else self._for_ejected
+
+    async def _check(self, endpoint: Endpoint, began: float) -> None:
+        """Check once, and tell what came of it. Raises `CheckFailed` and `NotAsked`."""
+        health, policy = endpoint.health, self._pool.policy
+        probe = policy.health.probe if health.state is Health.EJECTED else None
+        try:
+            if probe is None:
+                await connect(endpoint.spec, policy.timeouts.connect)
+            else:
+                await ask(endpoint.spec, probe)
+        except CheckFailed as failed:
+            if probe is None or failed.refused:
+                self._verdicts.forget(endpoint)
+                self._pool.observe(endpoint, Sign.CHECK_FAILED, monotonic(), str(failed))
+            else:
+                self._failed_probe(endpoint, probe, str(failed))
+            raise
+        if health.doubted_at <= began:  # else something happened meanwhile: check that, too
+            self._pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
+        if probe is not None:
+            self._passed_probe(endpoint, probe)
 
     async def _probe_forever(self, endpoint: Endpoint) -> None:
         probe = self._pool.policy.health.probe
@@ -152,78 +185,46 @@ class Prober:
         await asyncio.sleep(uniform(0, probe.interval))
         while True:
             began = monotonic()
-            if endpoint.health.state is not Health.EJECTED:  # else the check asks
-                try:
-                    await self._ask(endpoint, probe)
-                except CheckFailed as failed:
-                    self._pool.observe(endpoint, Sign.PROBE_FAILED, monotonic(), str(failed))
-                else:
-                    self._pool.observe(endpoint, Sign.PROBE_PASSED, monotonic())
+            async with self._for_probes:
+                if endpoint.health.state is not Health.EJECTED:  # else the check asks
+                    await self._probe(endpoint, probe)
             pause = probe.interval * uniform(1 - _JITTER, 1 + _JITTER)
             await asyncio.sleep(began + pause - monotonic())
 
-    async def _connect(self, endpoint: Endpoint) -> None:
-        """Open a TCP connection, see it stand for a moment, close it. Raises `CheckFailed`."""
-        spec = endpoint.spec
-        loop = asyncio.get_running_loop()
+    async def _probe(self, endpoint: Endpoint, probe: ProbePolicy) -> None:
+        """Probe once, and tell what came of it."""
         try:
-            async with asyncio.timeout(self._pool.policy.timeouts.connect):
-                transport, end = await loop.create_connection(_End, spec.host, spec.port)
-        except TimeoutError:
-            raise CheckFailed("connection not accepted in time", silent=True) from None
-        except OSError as error:
-            raise CheckFailed(error.strerror or str(error), silent=False) from error
-        try:
-            await asyncio.wait({end.lost}, timeout=STAND)
-        finally:
-            transport.abort()
-        if end.lost.done():
-            raise CheckFailed("connection accepted and closed", silent=False)
+            await ask(endpoint.spec, probe)
+        except NotAsked:
+            return
+        except CheckFailed as failed:
+            if not failed.refused:
+                self._failed_probe(endpoint, probe, str(failed))
+                return
+            self._verdicts.forget(endpoint)
+            self._pool.observe(endpoint, Sign.CONNECT_REFUSED, monotonic(), str(failed))
+        else:
+            self._passed_probe(endpoint, probe)
 
-    async def _ask(self, endpoint: Endpoint, probe: ProbePolicy) -> None:
-        """Send the HTTP probe, on a connection of its own. Raises `CheckFailed`."""
-        try:
-            async with asyncio.timeout(probe.timeout):
-                status = await _get(endpoint.spec.host, endpoint.spec.port, probe.path)
-        except TimeoutError:
-            raise CheckFailed(f"{probe.path} not answered in time", silent=True) from None
-        except OSError as error:
-            raise CheckFailed(error.strerror or str(error), silent=False) from error
-        except (EOFError, ProtocolError, asyncio.LimitOverrunError) as error:
-            raise CheckFailed(f"{probe.path} answered no HTTP", silent=False) from error
-        if not _PASSES_FROM <= status <= _PASSES_TO:
-            raise CheckFailed(f"{probe.path} answered {status}", silent=False)
+    def _passed_probe(self, endpoint: Endpoint, probe: ProbePolicy) -> None:
+        members = self._pool.endpoints.values()
+        self._tell(self._verdicts.passed(endpoint, probe.failures, members))
+
+    def _failed_probe(self, endpoint: Endpoint, probe: ProbePolicy, detail: str) -> None:
+        members = self._pool.endpoints.values()
+        self._tell(self._verdicts.failed(endpoint, detail, probe.failures, members))
+
+    def _tell(self, signs: Signs) -> None:
+        """Pass a verdict on to the pool, and say it if the probe is ignored, or no longer."""
+        if self.ignored is not self._said:
+            self._said = self.ignored
+            if self._on_ignored is not None:
+                self._on_ignored(self.ignored)
+        for endpoint, sign, detail in signs:
+            self._pool.observe(endpoint, sign, monotonic(), detail)
 
 
 def pause_after(silences: int, policy: HealthPolicy) -> float:
     """Return the seconds from one check to the next, after so many silent ones in a row."""
     doublings = min(silences, _MAX_DOUBLINGS)  # a worker can be silent for days
     return min(policy.recheck * 2.0**doublings, policy.recheck_max)
-
-
-async def _get(host: str, port: int, path: str) -> int:
-    """Ask for `path` on a new connection; return the final status, and read no further."""
-    reader, writer = await asyncio.open_connection(host, port)
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: leastwise-probe\r\n"
-            "Accept: */*\r\nConnection: close\r\n\r\n".encode()
-        )
-        while True:
-            head = parse_response(await reader.readuntil(b"\r\n\r\n"))
-            if head.status >= _PASSES_FROM:  # 1xx is no answer yet
-                return head.status
-    finally:
-        writer.transport.abort()
-
-
-class _End(asyncio.Protocol):
-    """Waits for a connection's end."""
-
-    def __init__(self) -> None:
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - each end is an end
-        if not self.lost.done():
-            self.lost.set_result(None)

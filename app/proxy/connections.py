@@ -6,7 +6,6 @@ closed, by us, before the worker would close it.
 """
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
 from math import inf
@@ -14,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from app.balancing.endpoint import Endpoint, Phase
-from app.balancing.health import Sign
+from app.balancing.health import OURS, Sign
 from app.balancing.lease import Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
@@ -31,11 +30,6 @@ minutes answers this, a node that is gone does not, and is seen to be after 25 s
 
 MAX_IDLE: Final = 128
 """Idle connections kept to one worker at the most."""
-
-_OURS: Final = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
-)
-"""Errors of a connect that say something of this machine, and nothing of the worker."""
 
 _OUT_OF_ROTATION: Final = frozenset({Phase.EJECTED, Phase.UNREADY, Phase.DRAINING, Phase.GONE})
 
@@ -168,7 +162,7 @@ class Connections:
             exchange.connect_failed(Outcome.CONNECT_SILENT, "")
             return
         except OSError as error:
-            if error.errno in _OURS:
+            if error.errno in OURS:
                 exchange.connect_failed(Outcome.CANCELLED, str(error))
             else:
                 exchange.connect_failed(Outcome.CONNECT_REFUSED, error.strerror or str(error))
@@ -189,7 +183,7 @@ class Connections:
         try:
             await loop.create_connection(lambda: protocol, spec.host, spec.port)
         except OSError as error:
-            eldest = self._eldest() if error.errno in _OURS else None
+            eldest = self._eldest() if error.errno in OURS else None
             if eldest is None:
                 raise
             self._discard(eldest)

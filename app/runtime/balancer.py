@@ -64,7 +64,7 @@ class Balancer:
         """The data port and the admin port that are listened on."""
 
         self._worker_pool = worker_pool
-        self._prober = Prober(self.pool)
+        self._prober = Prober(self.pool, self.telemetry.events.probe_ignored)
         self._discovery = Discovery(worker_pool.spec, self._discovered, self._follow_service)
         self._synced = False
         self._stop = asyncio.Event()
@@ -97,7 +97,7 @@ class Balancer:
     @property
     def probe_ignored(self) -> bool:
         """Whether the pool's probe is not obeyed, since every worker fails it."""
-        return False
+        return self._prober.ignored
 
     def connections(self) -> tuple[int, int]:
         """Count the open connections of clients, and those to workers."""

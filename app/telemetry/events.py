@@ -31,6 +31,10 @@ FEW = 10
 _NAMED = 3
 """So many workers are named in an event of more."""
 
+_IGNORED = (
+    "every worker fails the probe: it is ignored until one passes."
+    " Look at its path and timeout, and at what its answer depends on"
+)
 _PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
 _LEVELS = {Phase.EJECTED: logging.WARNING}
 
@@ -144,6 +148,13 @@ class Events:
             worker=worker, reason=outcome.value, request_id=request_id,
         )  # fmt: skip
         self._add(event, logging.INFO if again else logging.WARNING)
+
+    def probe_ignored(self, ignored: bool) -> None:
+        """Say that the probe has begun to be ignored, or is no longer."""
+        if ignored:
+            self.note("probe", _IGNORED, logging.WARNING)
+        else:
+            self.note("probe", "the probe is no longer ignored")
 
     @contextmanager
     def together(self) -> Iterator[None]:

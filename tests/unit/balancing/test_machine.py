@@ -21,12 +21,12 @@ from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
 from app.balancing.errors import LeaseReleasedError, NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.health import Sign
 from app.balancing.lease import Lease, Outcome
-from app.balancing.policy import HealthPolicy, Policy, ProbePolicy, QueuePolicy
+from app.balancing.policy import HealthPolicy, Policy, QueuePolicy
 from app.balancing.pool import REFUSAL_PAUSE, REFUSAL_PAUSE_MAX, Pool
 from app.balancing.waiters import Waiter
 
-LIMIT = 2  # failures in a row that eject, of requests and of probes
-HEALTH = HealthPolicy(failures=LIMIT, probe=ProbePolicy("/", failures=LIMIT))
+LIMIT = 2  # failures in a row that eject
+HEALTH = HealthPolicy(failures=LIMIT)
 
 
 @dataclass(eq=False)
@@ -38,7 +38,9 @@ class Worker:
     suspect: bool = False
     withheld: bool = False
     failures: int = 0
-    probe_failures: int = 0
+    by_probe: bool = False
+    """Whether nothing but the probe ejected it."""
+
     paused_until: float | None = None
     recovered_at: float = -inf
     leases: list[Lease] = field(default_factory=list)
@@ -64,28 +66,32 @@ class Worker:
 
     def shows(self, sign: Sign, now: float) -> None:
         """Go through the table of `app.balancing.health`."""
+        counted = sign in {Sign.CONNECT_SILENT, Sign.DIED, Sign.TIMED_OUT}
         if self.ejected:
-            if sign is Sign.CHECK_PASSED:
+            back = {Sign.CHECK_PASSED, *([Sign.PROBE_IGNORED] if self.by_probe else [])}
+            if sign in back:
                 self.begins_anew()
                 self.recovered_at = now
+            elif self.by_probe:
+                self.failures = 0 if sign is Sign.ANSWERED else self.failures + counted
+                met = counted and self.failures >= LIMIT
+                self.by_probe = not met and sign not in {Sign.CONNECT_REFUSED, Sign.CHECK_FAILED}
             return
         if sign is Sign.CHECK_PASSED:
             self.suspect = self.withheld = False
         if sign is Sign.ANSWERED:
             self.failures = 0
-        if sign is Sign.PROBE_PASSED:
-            self.probe_failures = 0
-        self.failures += sign in {Sign.CONNECT_SILENT, Sign.DIED, Sign.TIMED_OUT}
-        self.probe_failures += sign is Sign.PROBE_FAILED
+        self.failures += counted
         self.suspect |= sign in {Sign.CONNECT_SILENT, Sign.DIED, Sign.IDLE_CLOSED}
         self.withheld |= sign in {Sign.CONNECT_SILENT, Sign.DIED}
-        self.ejected |= sign in {Sign.CONNECT_REFUSED, Sign.CHECK_FAILED}
-        self.ejected |= LIMIT in {self.failures, self.probe_failures}
+        self.ejected |= sign in {Sign.CONNECT_REFUSED, Sign.CHECK_FAILED, Sign.PROBE_FAILED}
+        self.ejected |= counted and self.failures >= LIMIT
+        self.by_probe = sign is Sign.PROBE_FAILED
 
     def begins_anew(self) -> None:
         self.recovered_at = -inf
-        self.ejected = self.suspect = self.withheld = False
-        self.failures = self.probe_failures = 0
+        self.ejected = self.by_probe = self.suspect = self.withheld = False
+        self.failures = 0
 
 
 @dataclass(eq=False)

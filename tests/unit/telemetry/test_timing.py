@@ -6,9 +6,8 @@ from app.telemetry.timing import attempts_line, way_lines, worker_line
 
 
 def test_an_answer_says_where_its_time_went() -> None:
-    lines = way_lines(
-        2, worker_line("worker-1"), ready_at=10.0, granted_at=12.0, sent_at=12.0004, answered_at=27.5
-    )
+    worker = worker_line("worker-1")
+    lines = way_lines(2, worker, ready_at=10.0, granted_at=12.0, sent_at=12.0004, answered_at=27.5)
     assert lines == (
         b"X-Leastwise-Attempts: 2\r\n"
         b"X-Leastwise-Worker: worker-1\r\n"
