@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPEED ?= 10
 FAULT ?= kill
+SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled bench tools manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled bench compare chaos tools manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,21 +46,15 @@ coverage: $(VENV)/.installed .tools/lock ## Run every test; the core must be cov
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
 
-compiled: build/compiled/.built ## Compile the request's way into build/compiled (needs a C compiler)
+bench: $(VENV)/.installed ## Measure, 15 min (QUICK=1: 3 min; ONLY="proxy bodies")
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
 
-# In a copy: the compiler leaves its modules beside the sources, where they would shadow them.
-build/compiled/.built: $(VENV)/.installed $(shell find app -type f -not -name '*.pyc')
-	rm -rf build
-	mkdir -p build/source
-	cp -R app pyproject.toml README.md LICENSE build/source/
-	cd build/source && HATCH_BUILD_HOOK_ENABLE_MYPYC=1 \
-	  ../../$(BIN)/python -m hatchling build --target wheel --directory ../wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/compiled \
-	  build/wheel/*.whl
-	@touch $@
+compare: $(VENV)/.installed ## Play the protocol cases against leastwise, nginx and HAProxy
+	$(BIN)/python -m tests.compare
 
-bench: $(VENV)/.installed ## Measure; see benchmarks/README.md
-	$(BIN)/python -m benchmarks
+chaos: $(VENV)/.installed ## Torment the workers for a minute a seed (SEEDS=20)
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --keep
+	-$(BIN)/python -m tests.chaos.measure --keep
 
 tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 

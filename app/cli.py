@@ -44,7 +44,7 @@ def cli() -> None:
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")
 @click.option("--access-log", metavar="BOOL", help="A line for each request.  [default: false]")
-@click.option("--access-log-rate", metavar="N", type=float, help="At most so many a second.")
+@click.option("--access-log-rate", metavar="N", type=int, help="At most so many a second.")
 @click.option("--access-log-query", metavar="BOOL", help="With the paths' queries.")
 @click.option("--timing-headers", metavar="BOOL", help="Server-Timing on answers.  [default: true]")
 def serve(**flags: str | int | None) -> None:
@@ -102,6 +102,36 @@ def demo(speed: float, fault: str, report_dir: Path) -> None:
             f"{error.name} is missing: the demo needs `pip install leastwise[demo]`"
         ) from error
     sys.exit(run(speed=speed, fault=fault, report_dir=report_dir))
+
+
+@cli.command()
+@click.option("--admin", metavar="URL", default="http://127.0.0.1:9000", show_default=True,
+              envvar="LEASTWISE_ADMIN", help="The balancer's admin port.")  # fmt: skip
+@click.option("--token", envvar="LEASTWISE_TOKEN", help="Bearer token, if it wants one.")
+@click.option("--once", is_flag=True, help="Print how things stand, and end.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True,
+              help="With --once.")  # fmt: skip
+@click.option("--sort", "order", type=click.Choice(["trouble", "name", "load", "latency"]),
+              default="trouble", show_default=True, help="Which workers come first.")  # fmt: skip
+def top(admin: str, token: str | None, output: str, order: str, *, once: bool) -> None:
+    r"""Show who works on what, live.
+
+    \b
+    On Kubernetes, of one balancer pod:
+      kubectl port-forward deployment/lb 9000:9000 &
+      leastwise top
+    or in the pod itself:
+      kubectl exec -it deployment/lb -- leastwise top
+    """
+    from app.top import run  # noqa: PLC0415 - so that --help is quick
+
+    if once:
+        sys.exit(run.once(admin, token, output=output, order=order))
+    if output == "json":
+        raise click.UsageError("--output json needs --once")
+    if not sys.stdout.isatty():
+        raise click.UsageError("this is no terminal: give --once")
+    sys.exit(run.live(admin, token, order=order))
 
 
 def main() -> None:

@@ -3,16 +3,17 @@
 from collections import deque
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.errors import Refusal
 from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
+from benchmarks.run import Run
+from benchmarks.tables import Table, figure, times
 
-SIZES = (5, 500, 5_000)
-ROUNDS = 7
-CYCLES = 50_000
+SIZES = (5, 50, 500, 5_000)
 
 
 class _Nobody:
@@ -40,25 +41,30 @@ class _Cycle:
         assert isinstance(lease, Lease)
         return lease
 
-    def microseconds(self) -> float:
+    def microseconds(self, cycles: int) -> float:
         """Time one acquire and one release."""
         nobody = _Nobody()
         running, acquire = self._running, self._pool.acquire
         began = perf_counter()
-        for _ in range(CYCLES):
+        for _ in range(cycles):
             running.append(acquire(nobody, 0.0))  # type: ignore[arg-type] # no queue here
             running.popleft().release(Outcome.ANSWERED, 0.0)
-        return (perf_counter() - began) / CYCLES * 1e6
+        return (perf_counter() - began) / cycles * 1e6
 
 
-def main() -> None:
+def main(run: Run) -> None:
+    """Measure all sizes in turns, so that the machine's moods fall on all alike."""
     cycles = {size: _Cycle(size) for size in SIZES}
     times: dict[int, list[float]] = {size: [] for size in SIZES}
-    for _ in range(ROUNDS):  # alternating, so that the machine's moods fall on all alike
+    for _ in range(run.either(15, 5)):
         for size, cycle in cycles.items():
-            times[size].append(cycle.microseconds())
-    base = median(times[SIZES[0]])
-    print("acquire + release")
-    for size in SIZES:
-        cost = median(times[size])
-        print(f"  {size:>6} endpoints {cost:6.2f} µs {cost / base:5.2f}×")
+            times[size].append(cycle.microseconds(20_000))
+    run.conclude("picking", {"us": {str(size): median(times[size]) for size in SIZES}}, tables)
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """Return what the results hold, for people."""
+    found = figures["us"]
+    base = found[str(SIZES[0])]
+    rows = [[f"{int(size):,}", figure(us), times(us / base)] for size, us in found.items()]
+    return [Table("One acquire and one release", ["endpoints", "µs", f"of {SIZES[0]}"], rows)]

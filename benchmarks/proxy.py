@@ -1,153 +1,116 @@
-"""What a proxied request costs: leastwise and nginx side by side, saturated.
+"""What a proxied request costs: leastwise beside nginx, HAProxy and two Python proxies.
 
-One backend (nginx with a small JSON), one load (wrk, 64 connections, POST with a small body), the
-proxies in turns. CPU time is read from /proc, of the proxy's process alone. Absolute numbers vary
-by machine; the ratio is what counts.
+One backend and one load, the proxies in turns. Saturated by 64 connections: CPU time per request of
+the proxy's processes, requests a second, memory. Then at fixed rates: latency, by an open loop, and
+beside it the latency of going direct. Each round has new processes, since two of the same program
+differ by some percent, and another order, since what runs after whom shall not matter.
 """
 
-import json
-import os
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from time import sleep
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
-ROUNDS = 3
-SECONDS = 4
-RESULTS = Path(__file__).parent / "results" / "proxy.json"
-_TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
+from benchmarks import openloop, wrk
+from benchmarks.contenders import NAMES, available, backend, contender
+from benchmarks.machine import OTHER_CORES, PROXY_CORES, missing
+from benchmarks.processes import Meter, Process, Server, running
+from benchmarks.proxy_figures import DIRECT, RATES, Record, Round, summary, tables
+from benchmarks.run import Run, show
 
-_NGINX = """
-worker_processes 1; daemon off; pid {dir}/{name}.pid; error_log {dir}/{name}.err;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 100000000; keepalive_timeout 1h;
-  client_body_temp_path {dir}; proxy_temp_path {dir};
-  {body}
-}}
-"""
-_BACKEND = """
-  server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ default_type application/json; return 200 '{{"status":"DONE"}}'; }} }}
-"""
-_PROXY = """
-  upstream workers {{ least_conn; server 127.0.0.1:{backend}; keepalive 128;
-                      keepalive_requests 100000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ proxy_pass http://workers; proxy_http_version 1.1;
-      proxy_set_header Connection ""; proxy_set_header X-Request-ID $request_id;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }} }}
-"""
-_POOL = """
-spec:
-  endpoints: ["127.0.0.1:{backend}"]
-  maxInFlight: 100
-  retry: {{nonIdempotent: true, refusedStatuses: [503]}}
-"""
-_LOAD = """
-wrk.method = "POST"
-wrk.body = '{"payload":"x"}'
-wrk.headers["Content-Type"] = "application/json"
-"""
+T = TypeVar("T")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A running proxy, and the record of all that have run under its name."""
+
+    record: Record
+    server: Server
+    process: Process
+
+    def saturate(self, profile: str, script: Path, seconds: int) -> None:
+        """Measure one closed-loop round."""
+        meter = Meter(self.process)
+        load = wrk.run(self.server.port, script, seconds, midway=self._weigh)
+        cpu = meter.read().scaled(1e6 / load.requests)
+        self.record.rounds[profile].append(Round(cpu, load.rate))
+
+    def _weigh(self) -> None:
+        self.record.rss_loaded.append(self.process.rss())
+
+    def pace(self, rate: int, seconds: float, seed: int) -> None:
+        """Measure one open-loop round."""
+        meter = Meter(self.process)
+        result = openloop.measure(self.server.port, rate, seconds, seed)
+        if result["lost"]:
+            lost = f"{result['lost']} of {result['sent']}"
+            print(f"{self.record.name}: {lost} were not answered at {rate} a second: left out")
+            return
+        self.record.latencies[rate].append(result["latency_ms"])
+        self.record.paced[rate].append(meter.read().total * 1e6 / result["sent"])
+
+
+def main(run: Run) -> None:
+    """Measure all, print the tables, keep the JSON."""
+    if missing(["nginx", "wrk"]):
+        print("proxy: skipped, it needs nginx as the backend and wrk as the load")
+        return
+    names = available([name for name in NAMES if name in (run.contenders or NAMES)])
+    records = {name: Record(name) for name in (DIRECT, *names)}
+    for number in range(run.either(6, 2)):
+        _saturate(run, records, number)
+    if run.latency:
+        for rate in RATES:
+            for number in range(run.either({1000: 4, 100: 2}, {1000: 1, 100: 1})[rate]):
+                _pace(run, records, rate, number)
+    figures = summary(list(records.values()))
+    if run.latency and not run.contenders:
+        run.conclude("proxy", figures, tables)
+    else:
+        show(tables(figures))
+        print("proxy: not kept, since not all of it was asked for")
 
 
 @contextmanager
-def running(command: list[str], port: int) -> Iterator[int]:
-    """Run a server until the end of the block; give the pid that does the work."""
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            while process.poll() is None:
-                with socket.socket() as sock:
-                    if sock.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                sleep(0.02)
-            else:
-                raise RuntimeError(f"{command[0]} did not start")
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            yield int(children[0]) if children else process.pid
-        finally:
-            process.terminate()
+def _started(records: dict[str, Record]) -> Iterator[tuple[Contender, list[Contender], Path]]:
+    """Start the backend and all proxies; give the backend, the proxies, and their folder."""
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        home = Path(folder)
+        workers = backend(home)
+        behind = stack.enter_context(running(workers, OTHER_CORES))
+        contenders = []
+        for name, record in records.items():
+            if name != DIRECT:
+                server = contender(name, home, workers)
+                process = stack.enter_context(running(server, PROXY_CORES))
+                openloop.measure(server.port, 50, 0.1, seed=0)  # idle means: answered before
+                record.rss_idle.append(process.rss())
+                contenders.append(Contender(record, server, process))
+        yield Contender(records[DIRECT], workers, behind), contenders, home
 
 
-def cpu_us(pid: int) -> tuple[float, float]:
-    """Return the user and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) * _TICK_US, int(fields[12]) * _TICK_US
+def _saturate(run: Run, records: dict[str, Record], number: int) -> None:
+    seconds = run.either({"small": 3, "browser": 2}, {"small": 2, "browser": 1})
+    with _started(records) as (_, contenders, folder):
+        scripts = wrk.scripts(folder)
+        for each in contenders:
+            wrk.run(each.server.port, scripts["small"], 1)  # connections and caches
+        for profile, script in scripts.items():
+            for each in rotated(contenders, number):
+                each.saturate(profile, script, seconds[profile])
 
 
-def measure(port: int, pid: int, script: Path) -> dict[str, float]:
-    """Load one proxy; return its CPU per request and what wrk saw."""
-    before = cpu_us(pid)
-    command = ["wrk", "-t1", "-c64", f"-d{SECONDS}s", "--latency", "-s", str(script)]
-    url = f"http://127.0.0.1:{port}/compute"
-    out = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
-    after = cpu_us(pid)
-    found = re.search(r"(\d+) requests in ([\d.]+)s", out)
-    if found is None or "Non-2xx" in out or "Socket errors" in out:
-        raise RuntimeError(out)
-    requests = int(found[1])
-    return {
-        "user": (after[0] - before[0]) / requests,
-        "system": (after[1] - before[1]) / requests,
-        "rate": requests / float(found[2]),
-    }
+def _pace(run: Run, records: dict[str, Record], rate: int, number: int) -> None:
+    able = {name: each for name, each in records.items() if each.holds(rate)}
+    with _started(able) as (direct, contenders, _):
+        for each in rotated([direct, *contenders], number):
+            each.pace(rate, run.either(8.0, 2.0), seed=number)
 
 
-def main() -> None:
-    missing = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
-    if missing:
-        print(f"proxy: skipped, {' and '.join(missing)} missing (Debian: nginx-light, wrk)")
-        return
-    backend, nginx, leastwise, admin = (free_port() for _ in range(4))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "load.lua").write_text(_LOAD)
-        (folder / "pool.yaml").write_text(_POOL.format(backend=backend))
-        for server, body in {
-            "backend": _BACKEND.format(port=backend),
-            "proxy": _PROXY.format(backend=backend, port=nginx),
-        }.items():
-            config = _NGINX.format(dir=folder, name=server, body=body)
-            (folder / f"{server}.conf").write_text(config)
-        serve = [sys.executable, "-m", "app", "serve", "--config", str(folder / "pool.yaml")]
-        serve += ["--listen", f"127.0.0.1:{leastwise}", "--admin-listen", f"127.0.0.1:{admin}"]
-        with (
-            running(["nginx", "-c", str(folder / "backend.conf")], backend),
-            running(["nginx", "-c", str(folder / "proxy.conf")], nginx) as nginx_pid,
-            running(serve, leastwise) as leastwise_pid,
-        ):
-            rounds: dict[str, list[dict[str, float]]] = {"nginx": [], "leastwise": []}
-            for _ in range(ROUNDS):
-                rounds["nginx"].append(measure(nginx, nginx_pid, folder / "load.lua"))
-                rounds["leastwise"].append(measure(leastwise, leastwise_pid, folder / "load.lua"))
-    report({who: {k: median(r[k] for r in rs) for k in rs[0]} for who, rs in rounds.items()})
-
-
-def report(medians: dict[str, dict[str, float]]) -> None:
-    """Print the table and keep the JSON."""
-    base = medians["nginx"]["user"] + medians["nginx"]["system"]
-    print(f"proxy: CPU per request, 64 connections, saturated, median of {ROUNDS}")
-    for who, m in medians.items():
-        total = m["user"] + m["system"]
-        print(
-            f"  {who:<10} {total:6.1f} µs (user {m['user']:.1f}, system {m['system']:.1f})"
-            f" {total / base:5.2f}× nginx, {m['rate']:8.0f} requests/s"
-        )
-    RESULTS.parent.mkdir(exist_ok=True)
-    cpu = {who: round(m["user"] + m["system"], 2) for who, m in medians.items()}
-    rates = {who: round(m["rate"]) for who, m in medians.items()}
-    RESULTS.write_text(
-        json.dumps({"cpu_us_per_request": cpu, "requests_per_second": rates}, indent=2) + "\n"
-    )
+def rotated(things: Sequence[T], by: int) -> list[T]:
+    """Return them in the same order, begun elsewhere."""
+    by %= len(things)
+    return [*things[by:], *things[:by]]

@@ -11,7 +11,7 @@ OpenTelemetry's `http.server.request.duration`, under this program's prefix.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fastapi import APIRouter, Response
 from prometheus_client import (
@@ -44,6 +44,15 @@ _REFUSALS = {
 }
 _BOUNDS = [*map(str, BOUNDS), "+Inf"]
 
+_Kind = type[GaugeMetricFamily] | type[CounterMetricFamily]
+_OF_AN_ENDPOINT: tuple[tuple[_Kind, str, str, Callable[[Endpoint], int]], ...] = (
+    (GaugeMetricFamily, "in_flight", "Requests that it has now.", lambda e: e.in_flight),
+    (CounterMetricFamily, "requests", "Requests sent its way, retries too.", lambda e: e.granted),
+    (CounterMetricFamily, "failures", "Of these, failed after they were sent.", lambda e: e.failed),
+    (CounterMetricFamily, "refusals", "Of these, refused as full.", lambda e: e.refusals),
+    (CounterMetricFamily, "connect_errors", "Of these, not sent.", lambda e: e.connect_errors),
+)
+
 
 def router(view: Watched) -> APIRouter:
     """Serve the metrics of `view`."""
@@ -57,7 +66,7 @@ def router(view: Watched) -> APIRouter:
     async def metrics() -> Response:
         parts = []
         for family in families(view):
-            parts.append(generate_latest(_one(family)))
+            parts.append(generate_latest(one(family)))
             await asyncio.sleep(0)  # others have requests to serve
         parts.append(generate_latest(process))
         return Response(b"".join(parts), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -85,7 +94,8 @@ class _One(Collector):
         yield self._family
 
 
-def _one(family: Metric) -> CollectorRegistry:
+def one(family: Metric) -> CollectorRegistry:
+    """Return a registry of this family alone."""
     registry = CollectorRegistry()
     registry.register(_One(family))
     return registry
@@ -148,34 +158,29 @@ def _pool(view: Watched) -> Iterator[Metric]:
 
 
 def _endpoints(pool: Pool, latency: Mapping[str, float]) -> Iterator[Metric]:
-    names = ["pool", "endpoint"]
     shown = told_apart(pool.endpoints.values())
-
-    def gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(f"leastwise_endpoint_{name}", text, labels=[*names, *more])
-
-    phase = gauge("phase", "1 for what the worker is doing.", "phase")
-    in_flight = gauge("in_flight", "Requests that the worker has now.")
-    seconds = gauge("answer_seconds", "Moving average from sent to the answer's head.")
-    requests = CounterMetricFamily(
-        "leastwise_endpoint_requests", "Requests sent its way, retries each counted.", labels=names
-    )
-    errors = CounterMetricFamily(
-        "leastwise_endpoint_errors",
-        "Of these: failed after they were sent, refused as full, or without a connection.",
-        labels=[*names, "reason"],
+    phases = GaugeMetricFamily(
+        "leastwise_endpoint_phase",
+        "1 for what the worker is doing.",
+        labels=["pool", "endpoint", "phase"],
     )
     for name, endpoint in shown.items():
-        who = [pool.name, name]
-        phase.add_metric([*who, endpoint.phase.value], 1)
-        in_flight.add_metric(who, endpoint.in_flight)
-        requests.add_metric(who, endpoint.granted)
-        errors.add_metric([*who, "failed"], endpoint.failed)
-        errors.add_metric([*who, "refused"], endpoint.refusals)
-        errors.add_metric([*who, "connect"], endpoint.connect_errors)
+        phases.add_metric([pool.name, name, endpoint.phase.value], 1)
+    yield phases
+    for kind, metric, text, value in _OF_AN_ENDPOINT:
+        family = kind(f"leastwise_endpoint_{metric}", text, labels=["pool", "endpoint"])
+        for name, endpoint in shown.items():
+            family.add_metric([pool.name, name], value(endpoint))
+        yield family
+    seconds = GaugeMetricFamily(
+        "leastwise_endpoint_answer_seconds",
+        "Moving average from sent to the answer's head.",
+        labels=["pool", "endpoint"],
+    )
+    for name, endpoint in shown.items():
         if endpoint.name in latency:
-            seconds.add_metric(who, latency[endpoint.name])
-    yield from (phase, in_flight, requests, errors, seconds)
+            seconds.add_metric([pool.name, name], latency[endpoint.name])
+    yield seconds
 
 
 def told_apart(endpoints: Iterable[Endpoint]) -> dict[str, Endpoint]:

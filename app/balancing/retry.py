@@ -16,10 +16,12 @@ requests, and a few a second on top for pools with little traffic.
 
 from collections import deque
 from enum import Enum
+from typing import Final
 
+from app.balancing.lease import Outcome
 from app.balancing.policy import RetryPolicy
 
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110, section 9.2.2."""
 
 
@@ -30,6 +32,19 @@ class Failure(Enum):
     DIED = "died"
     TIMED_OUT = "timed out"
     REFUSED = "refused"
+
+
+_FAILURES: Final = {
+    Outcome.CONNECT_REFUSED: Failure.NOT_SENT,
+    Outcome.CONNECT_SILENT: Failure.NOT_SENT,
+    Outcome.DIED: Failure.DIED,
+    Outcome.TIMED_OUT: Failure.TIMED_OUT,
+    Outcome.STALLED: Failure.TIMED_OUT,
+    Outcome.REFUSED: Failure.REFUSED,
+}
+"""Outcomes that are not here end the request."""
+
+_UNBUDGETED: Final = frozenset({Failure.NOT_SENT, Failure.REFUSED})
 
 
 def may_retry(
@@ -49,6 +64,28 @@ def may_retry(
     if failure is Failure.TIMED_OUT and not policy.on_timeout:
         return False
     return may_repeat(policy, method, keyed=keyed)
+
+
+def send_again(
+    policy: RetryPolicy,
+    budget: "RetryBudget",
+    outcome: Outcome,
+    now: float,
+    method: bytes,
+    *,
+    keyed: bool,
+    replayable: bool,
+) -> bool:
+    """Decide by the table and the budget whether a request that got no answer is sent again.
+
+    `outcome` is how the attempt ended. A retry that the table puts inside the budget is taken out.
+    """
+    failure = _FAILURES.get(outcome)
+    return (
+        failure is not None
+        and may_retry(policy, failure, method, keyed=keyed, replayable=replayable)
+        and (failure in _UNBUDGETED or budget.withdraw(now))
+    )
 
 
 def may_repeat(policy: RetryPolicy, method: bytes, *, keyed: bool) -> bool:

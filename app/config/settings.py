@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     access_log: Switch = False
     """Whether a line is logged for each request, within the rate."""
 
-    access_log_rate: Annotated[float, Field(ge=0.01, le=100_000)] = 100.0
+    access_log_rate: int = Field(default=100, ge=1, le=100_000)
     """Most lines of the access log a second, and as many again of requests that failed."""
 
     access_log_query: Switch = False

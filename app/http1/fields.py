@@ -16,6 +16,7 @@ _ZERO: Final = ord(b"0")
 _KEEP: Final = frozenset({b"keep-alive", b"Keep-Alive"})
 """The one option that most peers send, as they spell it."""
 
+_FEW: Final = 8
 NO_NAMES: Final[frozenset[bytes]] = frozenset()
 _STANDING_OPTIONS: Final = frozenset(
     {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"transfer-encoding", b""}
@@ -79,15 +80,18 @@ def without(fields: bytes, names: frozenset[bytes]) -> bytes:
 def cut(block: bytes, lines: list[tuple[bytes, bytes]]) -> bytes:
     """Return field lines without some of them, each given by its name and value as they came.
 
-    `block` begins with the CRLF of the line before, and so does what is returned.
+    `lines` holds all lines of each of its names. `block` begins with the CRLF of the line before,
+    and so does what is returned.
     """
+    if len(lines) > _FEW:  # each cut is a copy: thousands would be a way to keep us busy
+        return without(block, frozenset([name.lower() for name, _ in lines]))
+    rest = block
     for name, value in lines:
-        at = block.find(b"\n%b: %b\r" % (name, value)) + 1
-        if at:
-            block = block[:at] + block[at + len(name) + len(value) + 4 :]
-        else:  # not one space before the value, which is rare
-            block = without(block, frozenset({name.lower()}))
-    return block
+        at = rest.find(b"\n%b: %b\r" % (name, value)) + 1
+        if not at:  # not one space before the value, which is rare
+            return without(block, frozenset([name.lower() for name, _ in lines]))
+        rest = rest[:at] + rest[at + len(name) + len(value) + 4 :]
+    return rest
 
 
 def take_connection(head: Head, values: list[bytes]) -> None:

@@ -18,20 +18,17 @@ read nothing from it.
 """
 
 import asyncio
-import select
-import socket
-import struct
-from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from app.http1.bodies import ChunkedDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
 from app.http1.fields import head_end, without
 from app.http1.requests import RequestHead, parse_request, read_request
 from app.proxy import responses
+from app.proxy.client import LINGER, ClientConnection
 from app.proxy.exchange import Exchange
-from app.proxy.headers import Trail, new_request_id
+from app.proxy.headers import new_request_id
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
 from app.telemetry.timing import attempts_line
@@ -40,57 +37,28 @@ if TYPE_CHECKING:
     from app.proxy.proxy import Proxy
     from app.proxy.tunnel import Tunnel
 
-WRITE_BUFFER: Final = 256 * 1024
-"""Bytes of a response that a slow client may leave with us before its worker is held back."""
-
 _READ_AHEAD: Final = 64 * 1024
 """Bytes of further requests that a client may send before the first is answered."""
 
-_RESET: Final = struct.pack("ii", 1, 0)
-"""What SO_LINGER takes for: do not, and send a reset."""
 
-_LINGER: Final = 2.0
-"""Seconds that a client gets to read our last answer, after which it will send no more to us."""
-
-
-class Downstream:
+class Downstream(ClientConnection):
     """A connection from one client."""
 
     __slots__ = (
         "_buffer",
         "_decoder",
         "_in_loop",
-        "_limits",
-        "_lingering",
-        "_paused",
-        "_proxy",
         "_resting",
-        "_since",
-        "_socket",
-        "_unsent",
-        "armed",
-        "blocked",
         "exchange",
-        "trail",
-        "transport",
         "tunnel",
     )
 
-    transport: asyncio.Transport
-    trail: Trail
-    _socket: socket.socket
-
     def __init__(self, proxy: "Proxy") -> None:
-        self._proxy = proxy
-        self._limits = proxy.limits
+        super().__init__(proxy)
         self.exchange: Exchange | None = None
         """The request that is being served."""
 
         self.tunnel: Tunnel | None = None
-        self.blocked = False
-        """Whether the client takes less than we have for it."""
-
-        self.armed = inf
         self._buffer = b""
         """Bytes read and not yet understood: a part of a head, or requests read ahead."""
 
@@ -98,26 +66,13 @@ class Downstream:
         """Follows the request's body until it is complete."""
 
         self._resting = False
-        self._paused = False
-        self._lingering = False
         self._in_loop = False
-        self._since = monotonic()
-        """When the client last did, or was last given, what the current deadline is about."""
-
-        self._unsent = 0
 
     # --- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self._socket = transport.get_extra_info("socket")
-        peer = transport.get_extra_info("peername")
-        address = peer[0] if peer else ""
-        if "." in address:
-            address = address.removeprefix("::ffff:")  # an IPv4 client of a dual-stack port
-        self.trail = Trail(address, self._limits.trusted_networks)
+        self._open(transport)
         self._proxy.downstreams.add(self)
         self._rest(monotonic())
 
@@ -179,9 +134,7 @@ class Downstream:
             return None
         closing = self._lingering or self.transport.is_closing()
         if self.blocked or closing:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent < self._unsent:  # slow, but moving
-                self._unsent, self._since = unsent, now
+            self._moves(now)
         if now < self._since + limit:
             return self._since + limit
         if self.blocked or closing:
@@ -222,28 +175,6 @@ class Downstream:
             )
         )
         self.finished(monotonic(), keep_alive=keep)
-
-    def pause(self) -> None:
-        """Read no more from the client until `resume`."""
-        if not self._paused and not self.transport.is_closing():
-            self._paused = True
-            self.transport.pause_reading()
-            self._proxy.hangups.watch(self._socket, self.abort)
-
-    def resume(self) -> None:
-        """Read on from the client."""
-        if self._paused and not self.transport.is_closing():
-            self._paused = False
-            self._proxy.hangups.unwatch(self._socket)
-            self._wait(self._limits.body_timeout)
-            self.transport.resume_reading()
-
-    def abort(self) -> None:
-        """Close at once, with a reset, so that no part of a response can pass for the whole."""
-        self._gone()
-        if not self._lingering or self.transport.get_write_buffer_size():
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
 
     def begin_tunnel(self, tunnel: "Tunnel", data: bytes) -> None:
         """Pass bytes from now on; `data` comes first."""
@@ -393,49 +324,27 @@ class Downstream:
         if due < self.armed:
             self._proxy.deadlines.arm(self, due)
 
-    def _has_news(self) -> bool:
-        """Tell whether something lies unread on the socket."""
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-
     def _refuse(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
         self._proxy.stats.answers[problem.status] += 1
         self.transport.write(
             responses.serialise(problem, new_request_id(), keep_alive=False, with_body=True)
         )
-        self._linger()
+        self._part()
 
     def _close(self) -> None:
         """Close after what was written; a client that is still sending gets time to read it."""
         if self._decoder is None and not self._buffer and not self._paused:
             self._shut()
         else:
-            self._linger()
+            self._part()
 
-    def _shut(self) -> None:
-        """Close after what was written, or when the client has stopped taking it."""
-        self.transport.close()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._wait(self._limits.body_timeout)
-
-    def _linger(self) -> None:
-        """Say that we are through, and throw away what still comes.
-
-        A close with unread bytes sends a reset, which can reach the client before our answer.
-        """
-        if self.transport.is_closing():
-            return
-        self._lingering = True
+    def _part(self) -> None:
+        """Read no more requests, and close once the client has had the time to read the answer."""
         self._resting = False
         self._decoder = None
         self._buffer = b""
-        self.resume()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._wait(_LINGER)
+        self._linger()
 
     def _gone(self) -> None:
         """The client has left: tell whom it concerns."""
@@ -457,7 +366,7 @@ class Downstream:
             return limits.body_timeout
         if self._lingering:
             unsent = self.transport.get_write_buffer_size()
-            return limits.body_timeout if unsent else _LINGER
+            return limits.body_timeout if unsent else LINGER
         if self.tunnel is not None:
             return None
         if self.exchange is None:
@@ -465,10 +374,3 @@ class Downstream:
         if self._decoder is not None and not self._paused:
             return limits.body_timeout
         return None
-
-    def _wait(self, limit: float) -> None:
-        """Give the client so many seconds from now."""
-        self._since = monotonic()
-        due = self._since + limit
-        if due < self.armed:
-            self._proxy.deadlines.arm(self, due)

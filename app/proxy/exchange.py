@@ -23,7 +23,7 @@ from app.balancing.endpoint import Endpoint
 from app.balancing.errors import QueueFull, Refusal
 from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import OnClientGone
-from app.balancing.retry import Failure, may_repeat, may_retry
+from app.balancing.retry import may_repeat, send_again
 from app.balancing.waiters import Waiter
 from app.http1.requests import RequestHead
 from app.http1.responses import ResponseHead
@@ -32,12 +32,12 @@ from app.proxy.headers import (
     ClientFraming,
     client_framing,
     request_head,
-    request_id,
     response_head,
 )
+from app.proxy.record import Record
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
-from app.telemetry.endings import COMPLETE, ending
+from app.telemetry.endings import ending
 from app.telemetry.timing import way_lines
 
 if TYPE_CHECKING:
@@ -49,19 +49,12 @@ FRESH: Final = 1.0
 """A request that may not be repeated takes no connection that was idle for longer (seconds): the
 worker might be closing it at this moment, and nobody could tell whether it saw the request."""
 
-_FAILURES: Final = {
-    Outcome.CONNECT_REFUSED: Failure.NOT_SENT,
-    Outcome.CONNECT_SILENT: Failure.NOT_SENT,
-    Outcome.DIED: Failure.DIED,
-    Outcome.TIMED_OUT: Failure.TIMED_OUT,
-    Outcome.STALLED: Failure.TIMED_OUT,
-}
-_UNBUDGETED: Final = frozenset({Failure.NOT_SENT, Failure.REFUSED})
+_NOT_SENT: Final = frozenset({Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT})
 _NOBODY: Final[frozenset[Endpoint]] = frozenset()
 _ANSWERED: Final = Outcome.ANSWERED
 
 
-class Exchange:
+class Exchange(Record):
     """One request and what becomes of it."""
 
     __slots__ = (
@@ -75,22 +68,8 @@ class Exchange:
         "_upstream",
         "_waited",
         "_waiter",
-        "answered_at",
-        "arrived",
-        "attempts",
-        "body",
-        "bytes_out",
         "deadline",
         "downstream",
-        "ended_at",
-        "ending",
-        "endpoint",
-        "granted_at",
-        "head",
-        "identifier",
-        "ready_at",
-        "sent_at",
-        "status",
         "waiting_since",
     )
 
@@ -102,26 +81,13 @@ class Exchange:
         body: Replay,
         now: float,
     ) -> None:
+        super().__init__(head, body, now)
         self._backend = backend
         self.downstream: Downstream | None = downstream
         """None once the client has gone."""
 
-        self.head = head
-        self.identifier = request_id(head)
-        self.body = body
         self.deadline = inf
         """When the whole request has to be over."""
-
-        self.endpoint: Endpoint | None = None
-        """The worker that has it, or had it last."""
-
-        # What becomes of it, for `app.telemetry.requests.EndedRequest`, which says what each is.
-        self.attempts = 0
-        self.status = 0
-        self.bytes_out = 0
-        self.arrived = now
-        self.ready_at = self.granted_at = self.sent_at = self.answered_at = self.ended_at = 0.0
-        self.ending = COMPLETE
 
         self.waiting_since = 0.0
         """Since when it could be sent, or sent again."""
@@ -137,26 +103,6 @@ class Exchange:
         self._framing: ClientFraming | None = None  # set: answered
         self._outcome = _ANSWERED
         self._retry_after: float | None = None
-
-    @property
-    def method(self) -> bytes:
-        """The request's method."""
-        return self.head.method
-
-    @property
-    def target(self) -> bytes:
-        """Path and query."""
-        return self.head.target
-
-    @property
-    def worker(self) -> str:
-        """The name of the worker that has it, or had it last."""
-        return "" if self.endpoint is None else self.endpoint.name
-
-    @property
-    def bytes_in(self) -> int:
-        """Bytes of the request's body that have come."""
-        return self.body.size
 
     # --- from the client
 
@@ -319,7 +265,7 @@ class Exchange:
         if head.status in self._backend.pool.policy.retry.refused_statuses:
             self._outcome = Outcome.REFUSED
             self._retry_after = _seconds(head.value(b"retry-after"))
-            if self.downstream is not None and self._may_retry(Failure.REFUSED):
+            if self.downstream is not None and self._sent_again(Outcome.REFUSED):
                 self._refused_by_worker()
                 return
         self.status = head.status
@@ -438,10 +384,14 @@ class Exchange:
         if lease is not None:
             lease.release(outcome, monotonic(), retry_after=retry_after, detail=detail)
 
-    def _may_retry(self, failure: Failure) -> bool:
-        return may_retry(
-            self._backend.pool.policy.retry,
-            failure,
+    def _sent_again(self, outcome: Outcome) -> bool:
+        """Decide whether it is sent again."""
+        pool = self._backend.pool
+        return send_again(
+            pool.policy.retry,
+            pool.budget,
+            outcome,
+            monotonic(),
             self.head.method,
             keyed=self.head.keyed,
             replayable=self.body.whole,
@@ -458,16 +408,11 @@ class Exchange:
 
     def _failed(self, outcome: Outcome, detail: str) -> None:
         """An attempt has failed and the client knows nothing yet: again, or tell it."""
-        failure = _FAILURES.get(outcome)
-        if (
-            failure is not None
-            and self._may_retry(failure)
-            and (failure in _UNBUDGETED or self._backend.pool.budget.withdraw(monotonic()))
-        ):
+        if self._sent_again(outcome):
             self._again(outcome, detail)
         else:
             self._release(outcome, detail)
-            stage = "C" if failure is Failure.NOT_SENT else "H"
+            stage = "C" if outcome in _NOT_SENT else "H"
             self._answer(responses.failure(outcome), ending(outcome, stage))
 
     def _again(self, outcome: Outcome, detail: str = "", retry_after: float | None = None) -> None:

@@ -1,11 +1,11 @@
 """What happened to the workers and to the balancer: the last events, and the log's lines of them.
 
-Observes a pool; the composition root adds what is no change of a worker by `note`. Each event has
+Observes a pool; the composition root adds what is no change of a worker by `note`, and brackets
+each snapshot of discovery with `together`: a line for each of 1,000 workers that join at once would
+hold up all requests for 10 ms, and nobody would read them. Each event has
 a number, the same here, in the log and on the dashboard's time line. What comes and goes by the
 second (suspicion without a consequence, a worker that says "full") is in the log at level DEBUG
-only: it would push everything else out. So would what one snapshot of discovery does to many
-workers alike, and a line for each of 1,000 would hold up all requests for 10 ms and more: within
-`together` they are one event.
+only: it would push everything else out.
 """
 
 import logging
@@ -22,7 +22,7 @@ from app.balancing.lease import Outcome
 
 log = logging.getLogger("leastwise.events")
 
-KEPT = 1000
+KEPT = 500
 """Events that are remembered."""
 
 FEW = 10
@@ -32,11 +32,7 @@ _NAMED = 3
 """So many workers are named in an event of more."""
 
 _PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
-_LEVELS = {
-    Phase.EJECTED: logging.WARNING,
-    Phase.SUSPECT: logging.DEBUG,
-    Phase.REFUSING: logging.DEBUG,
-}
+_LEVELS = {Phase.EJECTED: logging.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +72,33 @@ class Event:
 
 
 class _Change(NamedTuple):
-    """What became of one endpoint, as it was then."""
+    """What happened to one endpoint, as it was then."""
 
-    name: str
+    endpoint: Endpoint
     before: Phase | None
     phase: Phase
-    reason: str
     in_flight: int
     after: float | None
 
     @property
-    def way(self) -> str:
+    def passing(self) -> bool:
+        """Whether it comes and goes by the second."""
+        back = self.phase is Phase.READY and self.before in _PASSING
+        return back or self.phase in _PASSING
+
+    @property
+    def told(self) -> str:
+        """From where to where."""
         return f"{'new' if self.before is None else self.before.value} -> {self.phase.value}"
 
     @property
-    def passing(self) -> bool:
-        return self.phase in _PASSING or (self.phase is Phase.READY and self.before in _PASSING)
+    def kind(self) -> str:
+        """What a person would call it."""
+        if self.phase is Phase.READY:
+            return "joined" if self.before in {None, Phase.GONE} else "back"
+        if self.before is None:
+            return "joined"
+        return "left" if self.phase is Phase.GONE else self.phase.value
 
 
 class Events:
@@ -101,11 +108,11 @@ class Events:
         self._wall = wall
         self._numbers = 0
         self._kept: deque[Event] = deque(maxlen=KEPT)
+        self._gathered: list[_Change] | None = None
+        """What happened within `together`; None outside of it."""
+
         self._doubted: dict[str, float] = {}
         self._out: dict[str, float] = {}
-        self._gathered: list[_Change] | None = None
-        """What has changed within `together`; None outside of it."""
-
         self.ejections: Counter[Sign] = Counter()
         """By the sign that ejected."""
 
@@ -140,25 +147,27 @@ class Events:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Tell of the changes in the block at its end, many of one kind as one event."""
+        """Tell what happens in the block at its end, many changes of one kind as one event."""
         gathered: list[_Change] = []
         self._gathered = gathered
         try:
             yield
         finally:
             self._gathered = None
-            self._tell_all(gathered)
+            kinds: dict[tuple[Phase | None, Phase], list[_Change]] = {}
+            for change in gathered:
+                kinds.setdefault((change.before, change.phase), []).append(change)
+            for changes in kinds.values():
+                self._say_all(changes)
 
     # --- as observer of the pool
 
     def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
         """Say what became of the endpoint, and why."""
-        phase = endpoint.phase
-        reason = endpoint.health.reason if phase in {Phase.EJECTED, Phase.SUSPECT} else ""
         after = self._after(endpoint, before, now)
-        change = _Change(endpoint.name, before, phase, reason, endpoint.in_flight, after)
+        change = _Change(endpoint, before, endpoint.phase, endpoint.in_flight, after)
         if self._gathered is None:
-            self._tell(change)
+            self._say(change)
         else:
             self._gathered.append(change)
 
@@ -170,45 +179,37 @@ class Events:
 
     # --- inside
 
-    def _tell_all(self, changes: list[_Change]) -> None:
-        kinds: dict[str, list[_Change]] = {}
-        for change in changes:
-            kinds.setdefault(change.way, []).append(change)
-        for kind in kinds.values():
-            if len(kind) > FEW:
-                self._tell_many(kind)
-            else:
-                for change in kind:
-                    self._tell(change)
-
-    def _tell(self, change: _Change) -> None:
-        name, before, phase, reason, in_flight, after = change
-        because = f" ({reason})" if reason else ""
-        text = f"{name}: {change.way}{because}, {in_flight} in flight"
+    def _say(self, change: _Change) -> None:
+        endpoint, phase = change.endpoint, change.phase
+        reason = endpoint.health.reason if phase in {Phase.EJECTED, Phase.SUSPECT} else ""
+        why = f" ({reason})" if reason else ""
+        text = f"{endpoint.name}: {change.told}{why}, {change.in_flight} in flight"
         if change.passing:
             log.debug("%s", text)
             return
         event = Event(
-            self._next(), self._wall(), _kind(phase, before), text, worker=name,
-            phase=phase.value, reason=reason, in_flight=in_flight, after=after,
+            self._next(), self._wall(), change.kind, text, worker=endpoint.name,
+            phase=phase.value, reason=reason, in_flight=change.in_flight, after=change.after,
         )  # fmt: skip
         self._add(event, _LEVELS.get(phase, logging.INFO))
 
-    def _tell_many(self, changes: list[_Change]) -> None:
-        """Tell what became of many in the same way."""
+    def _say_all(self, changes: list[_Change]) -> None:
+        """Say what happened alike to several endpoints: each for itself, or all in one event."""
         first = changes[0]
-        in_flight = sum(change.in_flight for change in changes)
-        names = ", ".join(change.name for change in changes[:_NAMED])
-        text = (
-            f"{len(changes)} workers: {first.way}, {in_flight} in flight: "
-            f"{names} and {len(changes) - _NAMED} more"
-        )
-        if first.passing:
-            log.debug("%s", text)
+        if len(changes) <= FEW or first.passing:
+            for change in changes:
+                self._say(change)
             return
+        text = "{} workers: {}, {} in flight: {} and {} more".format(
+            len(changes),
+            first.told,
+            in_flight := sum(change.in_flight for change in changes),
+            ", ".join(change.endpoint.name for change in changes[:_NAMED]),
+            len(changes) - _NAMED,
+        )
         event = Event(
-            self._next(), self._wall(), _kind(first.phase, first.before), text,
-            phase=first.phase.value, in_flight=in_flight,
+            self._next(), self._wall(), first.kind, text, phase=first.phase.value,
+            in_flight=in_flight,
         )  # fmt: skip
         self._add(event, _LEVELS.get(first.phase, logging.INFO))
 
@@ -234,12 +235,3 @@ class Events:
     def _add(self, event: Event, level: int) -> None:
         self._kept.append(event)
         log.log(level, "%s", event.text, extra={"fields": event.fields()})
-
-
-def _kind(phase: Phase, before: Phase | None) -> str:
-    """Say in a word what a change of phase is for people."""
-    if phase is Phase.READY:
-        return "joined" if before in {None, Phase.GONE} else "back"
-    if before is None and phase is not Phase.EJECTED:
-        return "joined"
-    return "left" if phase is Phase.GONE else phase.value

@@ -6,7 +6,7 @@ import { follow, keepToken } from "./feed.js";
 import { duration, number, sentence, time } from "./words.js";
 import * as workers from "./workers.js";
 
-const KEPT_ROWS = 600, KEPT_EVENTS = 500, CROWD = 12;
+const KEPT_ROWS = 600, KEPT_EVENTS = 500;
 const get = (id) => document.getElementById(id);
 let boot = null;
 let rows = [];
@@ -53,18 +53,9 @@ function take(message, begins) {
   }
   events = [...events, ...fresh].slice(-KEPT_EVENTS);
   const list = get("events");
-  list.prepend(...together(fresh).map(item).reverse());
+  list.prepend(...fresh.map(item).reverse());
   while (list.children.length > KEPT_EVENTS) list.lastElementChild.remove();
   get("quiet").hidden = true;
-}
-
-/** Tell workers that join in one crowd, as at the start, as one event. */
-function together(fresh) {
-  const joined = fresh.filter((event) => event.kind === "joined");
-  if (joined.length < CROWD) return fresh;
-  const text = `${number(joined.length)} workers joined`;
-  const others = fresh.filter((event) => event.kind !== "joined");
-  return [...others, { ...joined.at(-1), worker: "", kind: "crowd", text }].sort((a, b) => a.number - b.number);
 }
 
 function item(event) {

@@ -16,8 +16,9 @@ export const time = (at) => clock.format(at * 1000);
 const count = new Intl.NumberFormat();
 export const number = (value) => (value === null || value === undefined ? "–" : count.format(value));
 
-/** Say an event in a sentence; the first element is what it is about. */
+/** Say an event in a sentence; the first element is the worker that it is about, if it is one. */
 export function sentence(event) {
+  if (!event.worker) return ["", event.text];
   const reason = event.reason ? ` (${event.reason})` : "";
   const load = event.in_flight ? `, with ${event.in_flight} in flight` : "";
   const after = event.after;

@@ -54,14 +54,7 @@ class Connection:
     async def answer(self) -> Answer:
         """Read one response. Raises `IncompleteReadError` if the connection ends before it."""
         status, headers = await self.head()
-        if headers.get("transfer-encoding") == "chunked":
-            body = b""
-            while size := int(await self.reader.readuntil(b"\r\n"), 16):
-                body += (await self.reader.readexactly(size + 2))[:-2]
-            await self.reader.readexactly(2)
-        else:
-            body = await self.reader.readexactly(int(headers["content-length"]))
-        return Answer(status, headers, body)
+        return Answer(status, headers, await self.body(headers))
 
     async def head(self) -> tuple[int, dict[str, str]]:
         """Read the head of a response."""
@@ -69,6 +62,16 @@ class Connection:
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]
         pairs = (line.split(":", 1) for line in lines)
         return int(first.split()[1]), {name.lower(): value.strip() for name, value in pairs}
+
+    async def body(self, headers: dict[str, str]) -> bytes:
+        """Read the body that follows a head."""
+        if headers.get("transfer-encoding") != "chunked":
+            return await self.reader.readexactly(int(headers["content-length"]))
+        body = b""
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
+            body += (await self.reader.readexactly(size + 2))[:-2]
+        await self.reader.readexactly(2)
+        return body
 
     async def ended(self) -> bool:
         """Wait for the other side's end; return whether nothing more came before it."""

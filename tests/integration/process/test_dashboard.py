@@ -146,7 +146,7 @@ async def test_five_hundred_workers_on_a_small_screen(programs: Programs) -> Non
         rows = page.locator("#table tbody tr")
         await expect(rows).to_have_count(500)
         await expect(page.locator("#map i")).to_have_count(500)
-        await expect(seen.event("crowd", "500 workers joined")).to_have_count(1)
+        await expect(seen.event("joined", "500 workers: new -> ready")).to_have_count(1)
         assert await page.evaluate("document.documentElement.scrollWidth") <= small["width"]
         await page.locator("#find").fill("127.9.1.17")
         await expect(rows).to_have_count(11)  # .17, and .170 to .179

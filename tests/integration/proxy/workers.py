@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from tests.integration.proxy.wire import LIMIT, Request, Truncated, Wire
@@ -50,6 +50,15 @@ class ScriptedWorker:
         self._accepting.cancel()
         await asyncio.wait({self._accepting})
         self._listening.close()
+
+    @contextmanager
+    def not_accepting(self) -> Iterator[None]:
+        """Leave who connects meanwhile to the kernel."""
+        self._accepting.cancel()
+        try:
+            yield
+        finally:
+            self._accepting = self._spawn(self._accept(self._listening))
 
     @property
     def address(self) -> str:

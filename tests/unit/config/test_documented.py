@@ -62,6 +62,8 @@ def test_each_setting_of_the_process(name: str) -> None:
     assert any(said_flag in option.opts for option in serve.params)
     if default is None or default == ():
         assert said_default in {"none", "from nofile"}
+    elif isinstance(default, bool):
+        assert said_default == str(default).lower()
     elif isinstance(default, float):
         assert float(said_default) == default
     elif not Settings.model_fields[name].is_required():

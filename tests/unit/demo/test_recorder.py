@@ -128,7 +128,7 @@ def test_attempts_are_recorded_with_the_request_they_are_of(recorded: Recorded) 
     recorded.records()
     exchange = cast(
         "Any",
-        SimpleNamespace(identifier=b"id", endpoint=endpoint, attempts=1, ready_at=3.0),
+        SimpleNamespace(identifier=b"id", endpoint=endpoint, attempts=1, waiting_since=3.0),
     )
     recorded.recorder.sent(exchange)
     exchange.endpoint = None  # as after its release

@@ -61,6 +61,7 @@ BAD_LINES = [
     *(b"Content-Length: 3", b"Content-Length: +3", b"Transfer-Encoding: chunked", b"Host: b"),
     *(b"Transfer-Encoding: x", b" folded", b"Connection: content-length, host", b"A : b", b""),
     *(b"Connection: Upgrade", b"Upgrade: h2c", b"Transfer-Encoding\t: chunked", b": a"),
+    *(b"Content-Length: 03", b"content-length:\t000 "),
     *(b"Content-Length: 3, 3", b"Transfer-Encoding: x, chunked", b"Connection: X-A, x-sum"),
     *(b"0", b"3", b"5;a=b", b"GET /other HTTP/1.1", b"HTTP/1.1 200 OK"),
     *ODD_FIELDS,

@@ -61,7 +61,7 @@ def by_us(
     head: RequestHead | ResponseHead
     if response:
         head = parse_response(stream[:end])
-        start: tuple[bytes | int, ...] = (head.status, head.reason, head.minor)
+        start: tuple[bytes | int, ...] = (head.status, head.line[13:-2], head.minor)
     else:
         head = parse_request(stream[:end])
         start = (head.method, target_of(stream), head.minor)

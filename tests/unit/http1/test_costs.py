@@ -36,6 +36,13 @@ REQUESTS = {
     "blanks in a value": filled(HEAD + b"Transfer-Encoding: x", b"\t", b"y"),
     "empty fields": filled(HEAD, b"a:\r\n", b"A: b"),
     "one hop-by-hop field many times": filled(HEAD, b"te:\r\n", b"A: b"),
+    "one hop-by-hop field many times, one space each": filled(HEAD, b"te: x\r\n", b"A: b"),
+    "one hop-by-hop field many times, behind others": filled(
+        HEAD + b"a:\r\n" * (SIZE // 4), b"te:\r\n", b"A: b"
+    ),
+    "one hop-by-hop field many times, one space each, behind others": filled(
+        HEAD + b"a:\r\n" * (SIZE // 4), b"te: x\r\n", b"A: b"
+    ),
     "the trail many times": filled(HEAD, b"x-forwarded-for:\r\n", b"A: b"),
     "names that Connection names": filled(
         HEAD + b"Connection: " + MANY_NAMES + b"\r\n", b"abc:\r\n", b"A: b"
@@ -69,8 +76,9 @@ def test_request_head(raw: bytes) -> None:
         filled(b"HTTP/1.1 200 ", b" ", b"\0"),
         filled(b"HTTP/1.1 200 OK\r\nA:", b" ", b"\0"),
         filled(b"HTTP/1.1 200 OK\r\nKeep-Alive: ", b",timeout=", b"x"),
+        filled(b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * (SIZE // 4), b"te:\r\n", b"A: b"),
     ],
-    ids=["reason", "blanks", "Keep-Alive"],
+    ids=["reason", "blanks", "Keep-Alive", "one hop-by-hop field many times, behind others"],
 )
 def test_response_head(raw: bytes) -> None:
     assert parse(parse_response, raw) < LIMIT

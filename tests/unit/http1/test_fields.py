@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.http1.errors import ProtocolError
-from app.http1.fields import head_end, options_of, search_for, without
+from app.http1.fields import cut, head_end, options_of, search_for, without
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -75,6 +75,96 @@ def test_fields_taken_out() -> None:
     assert without(fields, frozenset({b"a", b"b", b"aa", b"b-a"})) == b""
     assert without(fields, frozenset({b"a.", b"", b"b:a", b"c"})) == fields
     assert without(b"", frozenset({b"a"})) == b""
+
+
+CUTS = {
+    "nothing": (b"\r\nA: 1\r\n", [], b"\r\nA: 1\r\n"),
+    "the only line": (b"\r\nA: 1\r\n", [(b"A", b"1")], b"\r\n"),
+    "the first": (b"\r\nA: 1\r\nB: 2\r\n", [(b"A", b"1")], b"\r\nB: 2\r\n"),
+    "the last": (b"\r\nA: 1\r\nB: 2\r\n", [(b"B", b"2")], b"\r\nA: 1\r\n"),
+    "several": (
+        b"\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n",
+        *([(b"B", b"2"), (b"D", b"4")], b"\r\nA: 1\r\nC: 3\r\n"),
+    ),
+    "neighbours": (
+        b"\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n",
+        *([(b"B", b"2"), (b"C", b"3")], b"\r\nA: 1\r\nD: 4\r\n"),
+    ),
+    "not the tail of another name": (
+        b"\r\nX-TE: x\r\nTE: x\r\nA: 1\r\n",
+        *([(b"TE", b"x")], b"\r\nX-TE: x\r\nA: 1\r\n"),
+    ),
+    "not the tail of another value": (
+        b"\r\nA: TE: x\r\nTE: x\r\nA: 1\r\n",
+        *([(b"TE", b"x")], b"\r\nA: TE: x\r\nA: 1\r\n"),
+    ),
+    "not the beginning of another value": (
+        b"\r\nTEA: x\r\nTE: xy\r\nTE: x\r\n",
+        *([(b"TE", b"x")], b"\r\nTEA: x\r\nTE: xy\r\n"),
+    ),
+    "not the same name with another value": (
+        b"\r\nTE: y\r\nTE: x\r\nTE: z\r\n",
+        *([(b"TE", b"x")], b"\r\nTE: y\r\nTE: z\r\n"),
+    ),
+    "the same name in several values": (
+        b"\r\nTE: y\r\nA: 1\r\nTE: x\r\nTE: y\r\n",
+        *([(b"TE", b"y"), (b"TE", b"x"), (b"TE", b"y")], b"\r\nA: 1\r\n"),
+    ),
+    "the same line as often as it is named": (
+        b"\r\nTE: x\r\nTE: x\r\nTE: x\r\n",
+        *([(b"TE", b"x"), (b"TE", b"x")], b"\r\nTE: x\r\n"),
+    ),
+    "no value": (b"\r\nTE: \r\nA: \r\n", [(b"TE", b"")], b"\r\nA: \r\n"),
+    "no value and no space": (b"\r\nTE:\r\nA:\r\n", [(b"TE", b"")], b"\r\nA:\r\n"),
+    "no space": (b"\r\nA:x\r\nTE:x\r\nB: x\r\n", [(b"TE", b"x")], b"\r\nA:x\r\nB: x\r\n"),
+    "many blanks": (b"\r\nA: 1\r\ntE:\t  x\r\nB: 2\r\n", [(b"tE", b"x")], b"\r\nA: 1\r\nB: 2\r\n"),
+    "a tab": (b"\r\nTE:\tx\r\nB: 2\r\n", [(b"TE", b"x")], b"\r\nB: 2\r\n"),
+    "blanks behind": (b"\r\nTE: x \t\r\nB: 2\r\n", [(b"TE", b"x \t")], b"\r\nB: 2\r\n"),
+    "one space, then many, then none": (
+        b"\r\nTE: x\r\nA: 1\r\nTE:  x\r\nB: 2\r\nTE:x\r\n",
+        *([(b"TE", b"x")] * 3, b"\r\nA: 1\r\nB: 2\r\n"),
+    ),
+    "many, then one space, and another between": (
+        b"\r\nTE:  x\r\nA: 1\r\nB: 2\r\nTE: x\r\n",
+        *([(b"TE", b"x"), (b"A", b"1"), (b"TE", b"x")], b"\r\nB: 2\r\n"),
+    ),
+    "names in different case": (
+        b"\r\nte:  x\r\nTe: x\r\nTE:x\r\nA: 1\r\n",
+        *([(b"te", b"x"), (b"Te", b"x"), (b"TE", b"x")], b"\r\nA: 1\r\n"),
+    ),
+    "characters that mean something elsewhere": (
+        b"\r\nA: 1\r\nx.*: %b\\1[\r\nX-Y: %b\\1[\r\n",
+        *([(b"x.*", b"%b\\1[")], b"\r\nA: 1\r\nX-Y: %b\\1[\r\n"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("block", "lines", "left"), CUTS.values(), ids=CUTS)
+def test_lines_cut(block: bytes, lines: list[tuple[bytes, bytes]], left: bytes) -> None:
+    assert cut(block, lines) == left
+
+
+SPECIAL = (b"te", b"x-a")
+CUT_LINES = st.lists(
+    st.builds(
+        lambda name, blanks, value, behind: name + b":" + blanks + value + behind + b"\r\n",
+        st.sampled_from([b"te", b"TE", b"x-a", b"X-A", b"A", b"X-TE", b"TEA", b"te.", b"X-A-B"]),
+        st.sampled_from([b" ", b" ", b" ", b"", b"  ", b"\t"]),
+        st.sampled_from([b"", b"x", b"y", b"x-a: x", b"te: x", b"x te: x"]),
+        st.sampled_from([b"", b"", b" "]),
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(CUT_LINES)
+def test_what_is_found_and_cut_is_what_a_plain_reading_takes_out(lines: list[bytes]) -> None:
+    fields = b"".join(lines)
+    found = search_for(*SPECIAL).findall(b"\r\n" + fields)
+    left = [line for line in lines if line.partition(b":")[0].lower() not in SPECIAL]
+    assert cut(b"\r\n" + fields, found) == b"\r\n" + b"".join(left)
+    assert without(fields, frozenset(SPECIAL)) == b"".join(left)
 
 
 def test_search_finds_whole_lines_of_the_named_fields_only() -> None:

@@ -37,7 +37,7 @@ def test_body_behind_an_upgrade_to_h2c() -> None:
     assert read is not None
     head, message = read
     assert (message.body, message.complete, message.rest) == (SMUGGLED, True, NEXT)
-    assert head.fields == b"Host: a\r\n"
+    assert head.fields == b"Host: a\r\nContent-Length: %d\r\n" % len(SMUGGLED)
     assert head.upgrade == b"h2c"
 
 

@@ -19,22 +19,48 @@ def passed_on(head: RequestHead) -> bytes:
 # --- framing
 
 FRAMED = {
-    "no body": ([], None, False),
-    "length": ([b"Content-Length: 5"], 5, False),
-    "length of no body": ([b"Content-Length: 0"], 0, False),
-    "length in odd spelling": ([b"CONTENT-length:\t \t0005\t "], 5, False),
-    "the longest length": ([b"Content-Length: " + b"9" * 18], 10**18 - 1, False),
-    "chunked": ([b"Transfer-Encoding: chunked"], None, True),
-    "chunked in odd spelling": ([b"transfer-ENCODING:CHUNKED\t "], None, True),
+    "no body": ([], None, False, b"Z: z\r\n"),
+    "length": ([b"Content-Length: 5"], 5, False, b"Content-Length: 5\r\nZ: z\r\n"),
+    "length of no body": ([b"Content-Length: 0"], 0, False, b"Content-Length: 0\r\nZ: z\r\n"),
+    "length in odd spelling": (
+        [b"A: a", b"CONTENT-length:\t \t50\t "],
+        *(50, False, b"A: a\r\nCONTENT-length:\t \t50\t \r\nZ: z\r\n"),
+    ),
+    "the longest length": (
+        [b"Content-Length: " + b"9" * 18],
+        *(10**18 - 1, False, b"Content-Length: " + b"9" * 18 + b"\r\nZ: z\r\n"),
+    ),
+    "length behind a field that is not passed on": (
+        [b"TE: trailers", b"content-length: 5"],
+        *(5, False, b"content-length: 5\r\nZ: z\r\n"),
+    ),
+    "chunked": ([b"Transfer-Encoding: chunked"], None, True, b"Z: z\r\n"),
+    "chunked in odd spelling": ([b"transfer-ENCODING:CHUNKED\t "], None, True, b"Z: z\r\n"),
 }
 
 
-@pytest.mark.parametrize(("fields", "length", "chunked"), FRAMED.values(), ids=FRAMED)
-def test_framing(fields: list[bytes], length: int | None, chunked: bool) -> None:
+@pytest.mark.parametrize(("fields", "length", "chunked", "kept"), FRAMED.values(), ids=FRAMED)
+def test_framing(fields: list[bytes], length: int | None, chunked: bool, kept: bytes) -> None:
     head = parse(*fields, b"Z: z")
     assert (head.content_length, head.chunked) == (length, chunked)
     assert head.has_body == (chunked or length not in {None, 0})
-    assert passed_on(head) == b"Z: z\r\n"
+    assert passed_on(head) == kept
+
+
+@pytest.mark.parametrize(
+    ("came", "length"),
+    [
+        *((b"Content-Length: 007", 7), (b"content-LENGTH:\t \t0005\t ", 5)),
+        *((b"Content-Length:00", 0), (b"Content-Length: " + b"0" * 17 + b"8", 8)),
+    ],
+)
+def test_a_length_with_zeros_before_it_is_passed_on_without_them(came: bytes, length: int) -> None:
+    """There are peers that would read it as octal."""
+    head = parse(b"A: content-length: 1", came, b"X-Content-Length: 2", b"Z: z")
+    assert head.content_length == length
+    assert passed_on(head) == (
+        b"A: content-length: 1\r\nX-Content-Length: 2\r\nZ: z\r\nContent-Length: %d\r\n" % length
+    )
 
 
 CL, TE = b"Content-Length: ", b"Transfer-Encoding: "
@@ -135,10 +161,19 @@ def test_connection_names_no_framing_no_host_and_no_trail() -> None:
         b"Connection: host, content-length, transfer-encoding, x-forwarded-for, x-request-id",
         *(b"Content-Length: 5", b"X-Forwarded-For: 192.0.2.1", b"X-Request-ID: 7"),
     )
-    assert head.fields == b"Host: a\r\n"
+    assert head.fields == b"Host: a\r\nContent-Length: 5\r\n"
+    assert head.named == frozenset()
     assert head.content_length == 5
     assert head.request_id == b"7"
     assert head.forwarded == {b"x-forwarded-for": b"192.0.2.1"}
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 5", b"content-length:05"])
+def test_connection_takes_no_length_away_though_it_takes_others(length: bytes) -> None:
+    head = parse(b"Connection: content-length, x-a", length, b"X-A: a")
+    assert head.content_length == 5
+    assert [field.lower() for field in passed_on(head).splitlines()] == [b"content-length: 5"]
+    assert head.named == {b"x-a"}
 
 
 # --- Upgrade
@@ -169,6 +204,7 @@ def test_upgrade(minor: int, fields: list[bytes], upgrade: bytes | None) -> None
 def test_upgrade_changes_nothing_of_the_framing() -> None:
     head = parse(b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 5")
     assert (head.upgrade, head.content_length, head.has_body) == (b"h2c", 5, True)
+    assert passed_on(head) == b"Content-Length: 5\r\n"
 
 
 # --- Expect

@@ -3,7 +3,7 @@
 import pytest
 
 from app.http1.errors import ProtocolError
-from app.http1.requests import RequestHead, parse_request
+from app.http1.requests import RequestHead, parse_request, read_request
 
 
 def parse(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes = b"Host: a") -> RequestHead:
@@ -146,6 +146,61 @@ def test_ordinary_fields_are_passed_on_as_the_bytes_that_came() -> None:
     fields = (b"accept:*/*", b"X-Odd:  \t a\t b \t", b"Empty:", b"\x21: \xe9\xff", b"Accept: again")
     head = parse(*fields)
     assert head.fields == b"Host: a\r\n" + b"".join(field + b"\r\n" for field in fields)
+
+
+# --- from the front of what came
+
+WHOLE = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
+
+
+@pytest.mark.parametrize("behind", [b"", b"abc", b"abcGET / HTTP/1.1\r\n", b"\r\n\r\n\0"], ids=repr)
+def test_a_head_is_read_whatever_is_behind_it(behind: bytes) -> None:
+    head = read_request(WHOLE + behind)
+    assert head is not None
+    assert (head.method, head.target, head.content_length) == (b"POST", b"/a", 3)
+    assert head.size == len(WHOLE)
+    assert head.fields == b"Host: a\r\nContent-Length: 3\r\n"
+
+
+def test_fields_behind_the_head_are_not_its_own() -> None:
+    head = read_request(WHOLE + b"X-Request-ID: 1\r\nTE: x\r\nHost: b\r\n\r\n")
+    assert head is not None
+    assert (head.host, head.request_id) == (b"a", None)
+    assert head.fields == b"Host: a\r\nContent-Length: 3\r\n"
+
+
+def test_what_is_not_whole_is_not_read() -> None:
+    assert all(read_request(WHOLE[:end]) is None for end in range(len(WHOLE)))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"\r\n" + WHOLE, b"GET /\r\n\r\n", b"GET / HTTP/2.0\r\n\r\n"),
+        *(b"GET / HTTP/1.1\r\nA : b\r\n\r\n", b"GET / HTTP/1.1\nHost: a\n\n"),
+    ],
+    ids=repr,
+)
+def test_what_is_malformed_is_not_read_and_parsing_finds_the_words(raw: bytes) -> None:
+    assert read_request(raw) is None
+    with pytest.raises(ProtocolError):
+        parse_request(raw)
+
+
+def test_what_is_well_formed_and_cannot_be_accepted_is_refused_at_once() -> None:
+    with pytest.raises(ProtocolError, match="Host is missing"):
+        read_request(b"GET / HTTP/1.1\r\n\r\nbehind")
+
+
+def test_parsing_wants_the_head_and_nothing_behind_it() -> None:
+    assert parse_request(WHOLE).size == len(WHOLE)
+    with pytest.raises(ProtocolError, match="malformed"):
+        parse_request(WHOLE + b"abc")
+
+
+def test_the_size_is_that_on_the_wire_whatever_is_taken_out() -> None:
+    raw = b"GET http://b/ HTTP/1.1\r\nHost: a\r\nTE: x\r\nConnection: close\r\n\r\n"
+    assert parse_request(raw).size == len(raw)
 
 
 # --- Host

@@ -3,7 +3,7 @@
 import pytest
 
 from app.http1.errors import ProtocolError
-from app.http1.responses import ResponseHead, parse_response
+from app.http1.responses import ResponseHead, parse_response, read_response
 
 
 def parse(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK") -> ResponseHead:
@@ -17,20 +17,25 @@ def refused(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK") -> str:
 
 
 GOOD_LINES = {
-    "usual": (b"HTTP/1.1 200 OK", 1, 200, b"OK"),
-    "interim": (b"HTTP/1.1 103 Early Hints", 1, 103, b"Early Hints"),
-    "1.0": (b"HTTP/1.0 404 Not Found", 0, 404, b"Not Found"),
-    "reason left out": (b"HTTP/1.1 204 ", 1, 204, b""),
-    "reason left out with its space": (b"HTTP/1.1 204", 1, 204, b""),
-    "reason beyond ASCII": (b"HTTP/1.1 500 \xe9\t!", 1, 500, b"\xe9\t!"),
-    "status of no class": (b"HTTP/1.1 999 ?", 1, 999, b"?"),
+    "usual": (b"HTTP/1.1 200 OK", 1, 200, b"HTTP/1.1 200 OK\r\n"),
+    "interim": (b"HTTP/1.1 103 Early Hints", 1, 103, b"HTTP/1.1 103 Early Hints\r\n"),
+    "1.0": (b"HTTP/1.0 404 Not Found", 0, 404, b"HTTP/1.1 404 Not Found\r\n"),
+    "1.0, reason left out": (b"HTTP/1.0 404 ", 0, 404, b"HTTP/1.1 404 \r\n"),
+    "1.0, left out with its space": (b"HTTP/1.0 404", 0, 404, b"HTTP/1.1 404 \r\n"),
+    "reason left out": (b"HTTP/1.1 204 ", 1, 204, b"HTTP/1.1 204 \r\n"),
+    "reason left out with its space": (b"HTTP/1.1 204", 1, 204, b"HTTP/1.1 204 \r\n"),
+    "reason beyond ASCII": (b"HTTP/1.1 500 \xe9\t!", 1, 500, b"HTTP/1.1 500 \xe9\t!\r\n"),
+    "reason with blanks": (b"HTTP/1.1 500  a ", 1, 500, b"HTTP/1.1 500  a \r\n"),
+    "status of no class": (b"HTTP/1.1 999 ?", 1, 999, b"HTTP/1.1 999 ?\r\n"),
 }
 
 
-@pytest.mark.parametrize(("line", "minor", "status", "reason"), GOOD_LINES.values(), ids=GOOD_LINES)
-def test_status_line(line: bytes, minor: int, status: int, reason: bytes) -> None:
+@pytest.mark.parametrize(
+    ("line", "minor", "status", "passed_on"), GOOD_LINES.values(), ids=GOOD_LINES
+)
+def test_status_line(line: bytes, minor: int, status: int, passed_on: bytes) -> None:
     head = parse(b"A: b", line=line)
-    assert (head.minor, head.status, head.reason) == (minor, status, reason)
+    assert (head.minor, head.status, head.line) == (minor, status, passed_on)
     assert head.fields == b"A: b\r\n"
     assert parse(line=line).fields == b""
 
@@ -80,17 +85,51 @@ def test_malformed_field_is_refused_by_its_number(field: bytes) -> None:
 
 
 FRAMED = {
-    "until the end": ([], None, False),
-    "length": ([b"content-LENGTH:05 "], 5, False),
-    "chunked": ([b"Transfer-Encoding: Chunked"], None, True),
+    "until the end": ([], None, False, b"Z: z\r\n"),
+    "length": ([b"Content-Length: 5"], 5, False, b"Content-Length: 5\r\nZ: z\r\n"),
+    "length of nothing": ([b"Content-Length: 0"], 0, False, b"Content-Length: 0\r\nZ: z\r\n"),
+    "length in odd spelling": (
+        [b"content-LENGTH:50 ", b"TE: x"],
+        *(50, False, b"content-LENGTH:50 \r\nZ: z\r\n"),
+    ),
+    "length with a zero before it": (
+        [b"content-LENGTH:05 "],
+        *(5, False, b"Z: z\r\nContent-Length: 5\r\n"),
+    ),
+    "length of zeros": ([b"Content-Length: 00"], 0, False, b"Z: z\r\nContent-Length: 0\r\n"),
+    "chunked": ([b"Transfer-Encoding: Chunked"], None, True, b"Z: z\r\n"),
 }
 
 
-@pytest.mark.parametrize(("fields", "length", "chunked"), FRAMED.values(), ids=FRAMED)
-def test_framing(fields: list[bytes], length: int | None, chunked: bool) -> None:
-    head = parse(b"A: b", *fields)
+@pytest.mark.parametrize(("fields", "length", "chunked", "kept"), FRAMED.values(), ids=FRAMED)
+def test_framing(fields: list[bytes], length: int | None, chunked: bool, kept: bytes) -> None:
+    head = parse(b"A: b", *fields, b"Z: z")
     assert (head.content_length, head.chunked) == (length, chunked)
-    assert head.fields == b"A: b\r\n"
+    assert head.fields == b"A: b\r\n" + kept
+
+
+@pytest.mark.parametrize("status", [100, 101, 103, 199, 204])
+@pytest.mark.parametrize(
+    "length", [b"Content-Length: 0", b"content-length:\t5", b"Content-Length: 07"]
+)
+def test_a_status_that_may_state_no_length_is_passed_on_without_it(
+    status: int, length: bytes
+) -> None:
+    head = parse(b"A: b", length, b"X-Content-Length: 3", line=b"HTTP/1.1 %d X" % status)
+    assert head.fields == b"A: b\r\nX-Content-Length: 3\r\n"
+    assert head.content_length in {0, 5, 7}
+
+
+@pytest.mark.parametrize("status", [200, 203, 205, 304, 404])
+def test_any_other_status_keeps_its_length(status: int) -> None:
+    head = parse(b"Content-Length: 5", line=b"HTTP/1.1 %d X" % status)
+    assert head.fields == b"Content-Length: 5\r\n"
+
+
+def test_connection_takes_no_length_away() -> None:
+    head = parse(b"Connection: content-length, x-a", b"Content-Length: 5", b"X-A: a")
+    assert (head.fields, head.content_length) == (b"Content-Length: 5\r\n", 5)
+    assert head.named == {b"x-a"}
 
 
 CL, TE = b"Content-Length: ", b"Transfer-Encoding: "
@@ -173,3 +212,45 @@ def test_value_of_a_field() -> None:
     assert head.value(b"retry-after") == b"2"
     assert head.value(b"empty") == b""
     assert head.value(b"date") is None
+
+
+# --- from the front of what came
+
+WHOLE = b"HTTP/1.0 200\r\nServer: s\r\nContent-Length: 3\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", b"abc", b"HTTP/1.1 200 OK\r\n", b"TE: x\r\n\r\n"], ids=repr
+)
+def test_a_head_is_read_whatever_is_behind_it(behind: bytes) -> None:
+    head = read_response(WHOLE + behind)
+    assert head is not None
+    assert (head.status, head.content_length, head.size) == (200, 3, len(WHOLE))
+    assert head.line == b"HTTP/1.1 200 \r\n"
+    assert head.fields == b"Server: s\r\nContent-Length: 3\r\n"
+
+
+def test_what_is_not_whole_is_not_read() -> None:
+    assert all(read_response(WHOLE[:end]) is None for end in range(len(WHOLE)))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"\r\n" + WHOLE, b"HTTP/2 200\r\n\r\n", b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n"],
+    ids=repr,
+)
+def test_what_is_malformed_is_not_read_and_parsing_finds_the_words(raw: bytes) -> None:
+    assert read_response(raw) is None
+    with pytest.raises(ProtocolError, match="malformed"):
+        parse_response(raw)
+
+
+def test_what_is_well_formed_and_cannot_be_accepted_is_refused_at_once() -> None:
+    with pytest.raises(ProtocolError, match="Content-Length is there twice"):
+        read_response(b"HTTP/1.1 200 OK\r\n" + b"Content-Length: 1\r\n" * 2 + b"\r\nx")
+
+
+def test_parsing_wants_the_head_and_nothing_behind_it() -> None:
+    assert parse_response(WHOLE).size == len(WHOLE)
+    with pytest.raises(ProtocolError, match="malformed"):
+        parse_response(WHOLE + b"abc")

@@ -1,89 +1,166 @@
-"""What is told of the workers, one by one or together."""
+"""The last events: what is told of a worker's way out and back, and in the log."""
 
 import logging
-from collections.abc import Iterable
 
 import pytest
 
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.health import Sign
+from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
-from app.telemetry.events import FEW, Events
+from app.telemetry import events as module
+from app.telemetry.events import KEPT, Event, Events
 
 
-def specs(numbers: Iterable[int], *, serving: bool = True) -> list[EndpointSpec]:
-    return [
-        EndpointSpec(f"uid-{n}", "10.0.0.1", 1 + n, name=f"w-{n}", serving=serving) for n in numbers
-    ]
+class Nobody:
+    def granted(self, lease: Lease) -> None:
+        raise AssertionError(lease)
+
+    def refused(self, refusal: Exception) -> None:
+        raise AssertionError(refusal)
 
 
-class Rig:
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.DEBUG)
-        self.pool = Pool(Policy())
-        self.events = Events()
+class Stage:
+    """A pool whose events are watched, at a wall clock that is 1,000 s ahead of the monotonic."""
+
+    def __init__(self, *names: str) -> None:
+        self.now = 0.0
+        self.events = Events(wall=lambda: 1000 + self.now)
+        self.pool = Pool(Policy(max_in_flight=4))
         self.pool.observers.append(self.events)
-        self._caplog = caplog
+        self.discover(*names)
 
-    def snapshot(self, endpoints: list[EndpointSpec]) -> list[str]:
-        """Apply it; return what was said."""
-        self._caplog.clear()
-        with self.events.together():
-            self.pool.apply_snapshot(endpoints, 0.0)
-            assert not self._caplog.messages
-        return self._caplog.messages
+    def discover(self, *names: str, serving: bool = True, terminating: bool = False) -> None:
+        specs = [
+            EndpointSpec(name, "127.0.0.1", 80, name, serving=serving, terminating=terminating)
+            for name in names
+        ]
+        self.pool.apply_snapshot(specs, self.now)
 
+    def see(self, name: str, sign: Sign, detail: str = "") -> None:
+        self.pool.observe(self.pool.endpoints[name], sign, self.now, detail)
 
-@pytest.fixture
-def rig(caplog: pytest.LogCaptureFixture) -> Rig:
-    return Rig(caplog)
+    @property
+    def last(self) -> Event:
+        return list(self.events)[-1]
 
-
-def test_a_few_have_a_line_each(rig: Rig) -> None:
-    said = rig.snapshot(specs(range(FEW)))
-    assert said == [f"w-{n}: new -> ready, 0 in flight" for n in range(FEW)]
-
-
-def test_many_have_one_line(rig: Rig) -> None:
-    said = rig.snapshot(specs(range(1000)))
-    assert said == ["1000 workers: new -> ready, 0 in flight: w-0, w-1, w-2 and 997 more"]
-    (event,) = rig.events
-    assert (event.number, event.kind, event.phase, event.worker) == (1, "joined", "ready", "")
+    def kinds(self) -> list[tuple[str, str]]:
+        return [(event.worker, event.kind) for event in self.events]
 
 
-def test_each_kind_has_its_own(rig: Rig) -> None:
-    rig.snapshot(specs(range(20)))
-    for _ in range(20):  # one on each
-        rig.pool.acquire(None, 0.0)  # type: ignore[arg-type] # nobody has to wait
-    said = rig.snapshot([*specs([0], serving=False), *specs(range(20, 40))])
-    assert said == [
-        "19 workers: ready -> gone, 19 in flight: w-1, w-2, w-3 and 16 more",
-        "w-0: ready -> unready, 1 in flight",
-        "20 workers: new -> ready, 0 in flight: w-20, w-21, w-22 and 17 more",
+def test_a_worker_joins_is_ejected_and_comes_back() -> None:
+    stage = Stage("a", "b")
+    lease = stage.pool.acquire(Nobody(), 0.0)
+    assert isinstance(lease, Lease)
+    name = lease.endpoint.name
+    stage.now = 5.0
+    stage.see(name, Sign.IDLE_CLOSED)
+    stage.now = 5.25
+    stage.see(name, Sign.CHECK_FAILED, "Connection refused")
+    out = stage.last
+    assert (out.kind, out.worker, out.at, out.in_flight) == ("ejected", name, 1005.25, 1)
+    assert out.reason == "check failed: Connection refused"
+    assert out.after == 0.25  # since the first sign
+    assert stage.events.ejections == {Sign.CHECK_FAILED: 1}
+    stage.now = 15.25
+    stage.see(name, Sign.CHECK_PASSED)
+    assert (stage.last.kind, stage.last.after) == ("back", 10.0)
+    assert stage.kinds() == [("a", "joined"), ("b", "joined"), (name, "ejected"), (name, "back")]
+
+
+def test_an_ejection_at_the_first_sign_came_after_nothing() -> None:
+    stage = Stage("a")
+    stage.see("a", Sign.CONNECT_REFUSED)
+    assert (stage.last.kind, stage.last.after) == ("ejected", 0.0)
+
+
+def test_what_passes_is_no_event() -> None:
+    stage = Stage("a")
+    for _ in range(3):
+        stage.see("a", Sign.IDLE_CLOSED)
+        stage.see("a", Sign.CHECK_PASSED)
+    assert stage.kinds() == [("a", "joined")]
+    stage.now = 50.0
+    stage.see("a", Sign.CONNECT_REFUSED)  # and the old suspicion does not count
+    assert stage.last.after == 0.0
+
+
+def test_discovery_takes_workers_away_and_back() -> None:
+    stage = Stage("a", "b")
+    stage.discover("a", "b", serving=False)
+    stage.discover("a", "b")
+    stage.discover("a", "b", terminating=True)
+    stage.discover("b", terminating=True)
+    stage.discover("a", "b")
+    assert stage.kinds()[2:] == [
+        ("a", "unready"), ("b", "unready"), ("a", "back"), ("b", "back"), ("a", "draining"),
+        ("b", "draining"), ("a", "left"), ("a", "joined"), ("b", "back"),
+    ]  # fmt: skip
+
+
+def test_an_ejected_worker_that_leaves_is_not_back_when_its_name_returns() -> None:
+    stage = Stage("a", "b")
+    stage.see("a", Sign.CONNECT_REFUSED)
+    stage.discover("b")
+    stage.now = 100.0
+    stage.discover("a", "b")
+    assert (stage.last.kind, stage.last.after) == ("joined", None)
+    stage.see("a", Sign.IDLE_CLOSED)
+    stage.see("a", Sign.CHECK_PASSED)
+    assert stage.last.kind == "joined"
+
+
+def test_a_draining_worker_that_dies_is_counted_though_its_phase_stays() -> None:
+    stage = Stage("a")
+    stage.discover("a", terminating=True)
+    stage.see("a", Sign.CONNECT_REFUSED)
+    assert stage.last.kind == "draining"
+    assert stage.events.ejections == {Sign.CONNECT_REFUSED: 1}
+
+
+def test_a_crowd_is_one_event() -> None:
+    stage = Stage()
+    crowd = [f"w{n}" for n in range(500)]
+    with stage.events.together():
+        stage.discover(*crowd)
+    (event,) = stage.events
+    assert event.kind == "joined"
+    assert event.text == "500 workers: new -> ready, 0 in flight: w0, w1, w2 and 497 more"
+    with stage.events.together():
+        stage.discover(*crowd[:-2])
+    assert stage.kinds()[1:] == [("w498", "left"), ("w499", "left")]
+
+
+def test_only_the_last_are_kept_and_those_after_a_number_can_be_had() -> None:
+    events = Events(wall=lambda: 1.0)
+    for n in range(KEPT + 10):
+        events.note("config", f"n{n}")
+    assert next(event.text for event in events) == "n10"
+    assert len(list(events)) == KEPT
+    assert [event.text for event in events.since(events.last - 2)] == ["n508", "n509"]
+    assert events.since(events.last) == []
+
+
+def test_each_is_a_line_of_the_log_with_the_same_number(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, module.log.name)
+    stage = Stage("a")
+    stage.see("a", Sign.IDLE_CLOSED)
+    stage.see("a", Sign.CHECK_FAILED, "reset")
+    stage.events.lost(b"id-7", "a", Outcome.DIED, again=True)
+    stage.events.lost(b"id-8", "a", Outcome.DIED, again=False)
+    levels = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert levels == [
+        ("INFO", "a: new -> ready, 0 in flight"),
+        ("DEBUG", "a: ready -> suspect (idle connection closed), 0 in flight"),
+        ("WARNING", "a: suspect -> ejected (check failed: reset), 0 in flight"),
+        ("INFO", "request id-7: connection died, sent again"),
+        ("WARNING", "request id-8: connection died, given up"),
     ]
-
-
-def test_outside_of_a_snapshot_all_is_said_at_once(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
-    rig.snapshot(specs([1]))
-    (endpoint,) = rig.pool.endpoints.values()
-    caplog.clear()
-    rig.pool.observe(endpoint, Sign.CONNECT_REFUSED, 0.0, "refused")
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("WARNING", "w-1: ready -> ejected (connection refused: refused), 0 in flight")
-    ]
-
-
-def test_what_failed_within_is_said_all_the_same(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
-    def apply() -> None:
-        with rig.events.together():
-            rig.pool.apply_snapshot(specs([1]), 0.0)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        apply()
-    assert caplog.messages == ["w-1: new -> ready, 0 in flight"]
+    fields = [getattr(record, "fields", {}) for record in caplog.records]
+    assert fields[2]["event"] == stage.last.number - 2
+    assert fields[2]["reason"] == "check failed: reset"
+    assert fields[3] == {
+        "event": 3, "kind": "lost", "worker": "a", "reason": "connection died", "in_flight": 0,
+        "request_id": "id-7",
+    }  # fmt: skip

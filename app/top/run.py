@@ -1,0 +1,75 @@
+"""Runs `leastwise top`: once for a script, or until Ctrl-C for a person. Called by the CLI."""
+
+import asyncio
+import json
+from contextlib import suppress
+
+from rich.console import Console
+from rich.live import Live
+
+from app.top.feed import FeedError, Picture, messages
+from app.top.screen import draw
+
+_PIPED = 160
+"""Columns where there is no terminal."""
+
+EXIT_SHOWN, EXIT_FAILED = 0, 1
+_RETRY = 1.0
+"""Seconds between two tries to come back."""
+
+
+def once(admin: str, token: str | None, *, output: str, order: str) -> int:
+    """Print how things stand now, as a table or as JSON; return the exit code."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED)
+    try:
+        picture = asyncio.run(_first(admin, token))
+    except FeedError as error:
+        Console(stderr=True).print(f"leastwise: {error}", markup=False, soft_wrap=True)
+        return EXIT_FAILED
+    if output == "json":
+        print(json.dumps(picture.as_json(), indent=2))  # noqa: T201 - for a script
+    else:
+        console.print(draw(picture, order, console.width))
+    return EXIT_SHOWN
+
+
+def live(admin: str, token: str | None, *, order: str) -> int:
+    """Show it until Ctrl-C; return the exit code. A balancer that goes is waited for."""
+    console = Console()
+    with suppress(KeyboardInterrupt):
+        return asyncio.run(_follow(console, admin, token, order))
+    return EXIT_SHOWN
+
+
+async def _first(admin: str, token: str | None) -> Picture:
+    picture = Picture()
+    feed = messages(admin, token)
+    async for message in feed:
+        picture.take(message)
+        return picture
+    raise FeedError(f"{admin} tells nothing")
+
+
+async def _follow(console: Console, admin: str, token: str | None, order: str) -> int:
+    picture = Picture()
+    with Live(console=console, auto_refresh=False, screen=True) as screen:
+
+        def show(lost: str = "") -> None:
+            screen.update(draw(picture, order, console.width, console.height, lost), refresh=True)
+
+        while True:
+            try:
+                async for message in messages(admin, token):
+                    picture.take(message)
+                    show()
+            except FeedError as error:
+                if not picture.pool:  # it never began: say why, and leave
+                    screen.stop()
+                    Console(stderr=True).print(f"leastwise: {error}", markup=False, soft_wrap=True)
+                    return EXIT_FAILED
+                show(f"{error}, trying again")
+            else:
+                show("the balancer has ended, trying again")
+            await asyncio.sleep(_RETRY)

@@ -1,0 +1,1 @@
+"""The proxies that leastwise is measured against, each as one would write or configure it."""

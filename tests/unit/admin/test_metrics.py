@@ -1,0 +1,180 @@
+"""What /metrics says, read back by prometheus-client's own parser."""
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.admin import metrics
+from app.balancing.endpoint import EndpointSpec, Phase
+from app.balancing.health import Sign
+from app.balancing.lease import Lease, Outcome
+from app.discovery.list_watch import Condition
+from tests.unit.admin.views import View
+from tests.unit.telemetry.requests_made import Ended, refused
+from tests.unit.telemetry.test_events import Nobody
+
+Samples = dict[str, float]
+
+
+async def scrape(view: View) -> str:
+    app = FastAPI()
+    app.include_router(metrics.router(view))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return answer.text
+
+
+def read(text: str) -> Samples:
+    """Return the samples by name and labels; the pool's label, which all have, is left out."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for sample in family.samples:
+            if not sample.name.startswith("leastwise_"):
+                continue
+            labels = dict(sample.labels)
+            if sample.name != "leastwise_build_info":
+                assert labels.pop("pool") == "demo"
+            told = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+            name = sample.name.removeprefix("leastwise_") + (f"{{{told}}}" if told else "")
+            assert name not in found
+            found[name] = sample.value
+    return found
+
+
+async def samples(view: View) -> Samples:
+    return read(await scrape(view))
+
+
+def acquire(view: View) -> Lease:
+    lease = view.pool.acquire(Nobody(), 0.0)
+    assert isinstance(lease, Lease)
+    return lease
+
+
+async def test_requests_by_class_ending_and_duration() -> None:
+    view = View()
+    ended = view.telemetry.requests.ended
+    ended(Ended())
+    ended(Ended(status=404))
+    ended(refused())
+    ended(refused(status=0, ending="CQ"))
+    found = await samples(view)
+    for code_class, count in (("2xx", 1), ("4xx", 1), ("5xx", 1), ("none", 1)):
+        assert found[f"requests_total{{code_class={code_class}}}"] == count
+    assert found["requests_incomplete_total{ending=sQ}"] == 1
+    assert found["requests_incomplete_total{ending=CQ}"] == 1
+    assert found["refusals_total{reason=queue_timeout}"] == 1
+    assert found["refusals_total{reason=queue_full}"] == 0
+    assert found["request_duration_seconds_count"] == 4
+    assert found["request_duration_seconds_sum"] == 2 * 17.5 + 2 * 60
+    assert found["request_duration_seconds_bucket{le=15.0}"] == 0
+    assert found["request_duration_seconds_bucket{le=20.0}"] == 2
+    assert found["request_duration_seconds_bucket{le=60.0}"] == 4
+    assert found["request_duration_seconds_bucket{le=240.0}"] == 4
+    assert found["request_duration_seconds_bucket{le=+Inf}"] == 4
+    assert found["request_queue_seconds_sum"] == 2 * 2 + 2 * 60
+    assert found["request_first_byte_seconds_count"] == 4
+
+
+async def test_the_pool_and_its_endpoints() -> None:
+    view = View(workers=2)
+    lease = acquire(view)
+    name = lease.endpoint.name
+    view.telemetry.requests.ended(Ended(worker=name))
+    view.retried[Outcome.DIED] = 3
+    lost = acquire(view)
+    lost.release(Outcome.CONNECT_REFUSED, 1.0)
+    out = lost.endpoint.name
+    found = await samples(view)
+    assert found["requests_in_flight"] == 1
+    assert found["queue_length"] == 0
+    assert found["queue_limit"] == 1000
+    assert found["slots"] == 4
+    assert found["endpoints_in_rotation"] == 1
+    assert found["retries_total{reason=died}"] == 3
+    assert found["ejections_total{reason=connect_refused}"] == 1
+    assert {phase: found[f"endpoints{{phase={phase.value}}}"] for phase in Phase} == {
+        phase: int(phase in {Phase.READY, Phase.EJECTED}) for phase in Phase
+    }
+    assert found[f"endpoint_phase{{endpoint={name},phase=ready}}"] == 1
+    assert found[f"endpoint_phase{{endpoint={out},phase=ejected}}"] == 1
+    assert f"endpoint_phase{{endpoint={out},phase=ready}}" not in found
+    assert found[f"endpoint_in_flight{{endpoint={name}}}"] == 1
+    assert found[f"endpoint_requests_total{{endpoint={name}}}"] == 1
+    assert found[f"endpoint_connect_errors_total{{endpoint={out}}}"] == 1
+    assert found[f"endpoint_answer_seconds{{endpoint={name}}}"] == 15
+    assert f"endpoint_answer_seconds{{endpoint={out}}}" not in found
+
+
+async def test_endpoints_that_left_disappear() -> None:
+    view = View(workers=3)
+    view.discover("worker-2")
+    found = await samples(view)
+    assert {name for name in found if "worker-" in name and "worker-2" not in name} == set()
+    assert found["endpoints{phase=gone}"] == 0
+
+
+async def test_a_pod_that_is_back_under_its_old_name_is_told_once() -> None:
+    """As of a StatefulSet, while its last life still has a request."""
+    view = View(workers=0)
+    pods = [EndpointSpec(uid, "10.0.0.1", 80, name="model-0") for uid in ("uid-1", "uid-2")]
+    view.pool.apply_snapshot(pods[:1], 0.0)
+    acquire(view)
+    view.pool.apply_snapshot(pods[1:], 1.0)
+    found = await samples(view)
+    assert found["endpoint_phase{endpoint=model-0,phase=ready}"] == 1
+    assert found["endpoint_in_flight{endpoint=model-0}"] == 0
+    assert found["requests_in_flight"] == 1
+    view.pool.apply_snapshot(pods, 2.0)  # both at once: then by what tells them apart
+    found = await samples(view)
+    names = {name for name in found if name.startswith("endpoint_in_flight")}
+    assert len(names) == 2
+
+
+async def test_without_a_cap_there_is_no_number_of_slots() -> None:
+    assert "slots" not in await samples(View(cap=None))
+
+
+async def test_the_surroundings() -> None:
+    view = View()
+    found = await samples(view)
+    assert (found["downstream_connections"], found["upstream_connections"]) == (7, 5)
+    assert (found["ready"], found["config_ok"], found["config_generation"]) == (1, 1, 1)
+    assert found["probe_ignored"] == 0
+    assert not any(name.startswith("watch_") for name in found)
+    view.reasons, view.telemetry.config_ok, view.probe_ignored = ["starting"], False, True
+    view.telemetry.endpoint_updates = 5
+    view.discovery = Condition("slices of demo")
+    found = await samples(view)
+    assert (found["ready"], found["config_ok"], found["probe_ignored"]) == (0, 0, 1)
+    assert found["endpoint_updates_total"] == 5
+    assert (found["watch_up"], found["watch_restarts_total"]) == (0, 0)
+    assert "watch_age_seconds" not in found  # nothing was heard yet
+    view.discovery.last_contact, view.discovery.watching = 0.0, True
+    found = await samples(view)
+    assert found["watch_up"] == 1
+    assert found["watch_age_seconds"] > 0
+
+
+async def test_the_process_is_told() -> None:
+    text = await scrape(View())
+    for name in ("process_resident_memory_bytes", "process_open_fds", "python_info"):
+        assert f"\n{name}" in text
+
+
+async def test_a_name_may_hold_anything() -> None:
+    view = View(workers=0)
+    view.discover('a"b\\c\nd')
+    assert 'endpoint_in_flight{endpoint=a"b\\c\nd}' in await samples(view)
+
+
+@pytest.mark.parametrize("sign", [Sign.CHECK_FAILED, Sign.CONNECT_REFUSED])
+async def test_ejections_are_told_by_their_sign(sign: Sign) -> None:
+    view = View(workers=1)
+    view.pool.observe(view.pool.endpoints["worker-1"], sign, 1.0)
+    assert (await samples(view))[f"ejections_total{{reason={sign.name.lower()}}}"] == 1

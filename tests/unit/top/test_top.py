@@ -1,0 +1,198 @@
+"""`leastwise top` against an admin port: what it prints, and what it says when it cannot."""
+
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from app.admin.stream import Feed
+from app.balancing.health import Sign
+from app.cli import cli
+from app.top import run
+from app.top.feed import FeedError, Picture, messages
+from app.top.screen import draw, duration
+from tests.unit.admin.views import View
+from tests.unit.telemetry.requests_made import Ended
+
+
+def picture(view: View) -> Picture:
+    taken = Picture()
+    taken.take(json.loads(json.dumps(Feed(view).everything())))
+    return taken
+
+
+def text(taken: Picture, width: int = 120, **more: Any) -> str:
+    written = io.StringIO()
+    order = more.pop("order", "trouble")
+    Console(width=width, file=written).print(draw(taken, order, width, **more))
+    return written.getvalue()
+
+
+@pytest.fixture
+def busy() -> View:
+    view = View(workers=3)
+    view.pool.observe(view.pool.endpoints["worker-2"], Sign.CHECK_FAILED, 1.0, "refused")
+    view.telemetry.requests.ended(Ended(worker="worker-1"))
+    view.telemetry.history.take()
+    view.reasons = ["stopping"]
+    return view
+
+
+def test_it_shows_workers_troubles_and_events(busy: View) -> None:
+    lines = text(picture(busy), 160).splitlines()
+    assert lines[0].startswith("● live")
+    assert "pool demo  0 of 8 in flight  0 waiting  2 of 3 workers in rotation" in lines[1]
+    assert "half within 17.5 s" in lines[1]
+    assert "⚠ Not ready: stopping." in lines
+    workers = [line.split()[0] for line in lines if line.startswith("worker-")]
+    assert workers == ["worker-2", "worker-1", "worker-3"]  # trouble first
+    (out,) = (line for line in lines if line.startswith("worker-2"))
+    assert "0 of 4" in out
+    assert "✕ ejected check failed: refused" in out
+    assert "15.0 s" in next(line for line in lines if line.startswith("worker-1"))
+    assert "ejected  worker-2: ready -> ejected (check failed: refused)" in text(picture(busy))
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_it_fits_its_terminal(busy: View, width: int) -> None:
+    lines = text(picture(busy), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "✕ ejected" in "\n".join(lines)
+
+
+def test_five_hundred_workers_do_not_fill_more_than_the_screen() -> None:
+    told = text(picture(View(workers=500)), height=40)
+    assert len(told.splitlines()) <= 40
+    assert "more" in told
+
+
+@pytest.mark.parametrize(
+    ("order", "first"), [("name", "worker-1"), ("load", "worker-3"), ("latency", "worker-1")]
+)
+def test_orders(busy: View, order: str, first: str) -> None:
+    taken = picture(busy)
+    taken.workers["worker-3"]["in_flight"] = 2
+    lines = [line for line in text(taken, order=order).splitlines() if line.startswith("worker-")]
+    assert lines[0].startswith(first)
+
+
+def test_a_picture_follows_changes_and_restarts(busy: View) -> None:
+    taken = picture(busy)
+    feed_of = Feed(busy)
+    feed_of.changes()
+    busy.discover("worker-1", "worker-2")
+    taken.take(feed_of.changes())
+    assert sorted(taken.workers) == ["worker-1", "worker-2"]
+    events = len(taken.events)
+    taken.take(Feed(busy).everything())  # a reconnect tells nothing twice
+    assert len(taken.events) == events
+    taken.take(Feed(View(workers=1)).everything())  # another process
+    assert list(taken.workers) == ["worker-1"]
+    assert len(taken.events) == events + 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, "–"), (0.0123, "12.3 ms"), (0.5, "0.5 s"), (15.0, "15.0 s"), (300.0, "5 min")],
+)
+def test_durations(seconds: float | None, told: str) -> None:
+    assert duration(seconds) == told
+
+
+# --- the feed by HTTP
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@pytest.fixture
+def admin(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """Answer every request with the one thing in the list."""
+    answers: list[Answer] = []
+    client = httpx.AsyncClient
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        status, headers, body = answers[0]
+        if status == 200 and request.headers.get("authorization") != "Bearer secret":
+            status = 401
+        return httpx.Response(status, headers=headers, content=body)
+
+    def make(**settings: Any) -> httpx.AsyncClient:
+        return client(transport=httpx.MockTransport(answered), **settings)
+
+    monkeypatch.setattr(httpx, "AsyncClient", make)
+    return answers
+
+
+def good(view: View) -> Answer:
+    body = f"data: {json.dumps(Feed(view).everything())}\n\n".encode()
+    return 200, {"content-type": "text/event-stream; charset=utf-8"}, body
+
+
+def test_once_prints_json(admin: list[Answer], busy: View) -> None:
+    admin.append(good(busy))
+    flags = ["top", "--once", "--output=json", "--token=secret"]
+    result = CliRunner().invoke(cli, flags)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [worker["phase"] for worker in found["workers"]] == ["ready", "ejected", "ready"]
+    assert found["pool"]["name"] == "demo"
+    assert found["events"][-1]["kind"] == "ejected"
+    assert found["last_minutes"][0]["ended"] == 1
+
+
+def test_once_prints_a_table(admin: list[Answer], busy: View) -> None:
+    admin.append(good(busy))
+    result = CliRunner().invoke(cli, ["top", "--once"], env={"LEASTWISE_TOKEN": "secret"})
+    assert result.exit_code == 0
+    assert "✕ ejected check failed: refused" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((200, {}, b""), "answers 401: give --token"),
+        ((403, {}, b""), "answers 403: give --token"),
+        ((404, {"content-type": "text/html"}, b""), "answers 404, text/html: is that the admin"),
+        ((302, {}, b""), "answers 302, nothing: is that the admin port?"),
+    ],
+)
+def test_it_says_why_it_cannot(admin: list[Answer], answer: Answer, said: str) -> None:
+    admin.append(answer)
+    result = CliRunner().invoke(cli, ["top", "--once"])
+    assert result.exit_code == run.EXIT_FAILED
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("body", [b"data: {\n\n", b""])
+async def test_what_is_no_feed_is_told(admin: list[Answer], body: bytes) -> None:
+    admin.append((200, {"content-type": "text/event-stream"}, body))
+    told: AsyncIterator[dict[str, Any]] = messages("http://x", "secret")
+    with pytest.raises(FeedError if body else StopAsyncIteration):
+        await anext(told)
+
+
+@pytest.mark.parametrize("url", ["localhost:9000", "http://x:port", "ftp://x"])
+def test_a_url_that_is_none_is_told(url: str) -> None:
+    result = CliRunner().invoke(cli, ["top", "--once", f"--admin={url}"])
+    assert result.exit_code == run.EXIT_FAILED
+    assert f"{url} is no URL" in result.stderr
+
+
+def test_nobody_there() -> None:
+    result = CliRunner().invoke(cli, ["top", "--once", "--admin=http://127.0.0.1:1"])
+    assert result.exit_code == run.EXIT_FAILED
+    assert "no balancer answers at http://127.0.0.1:1" in result.stderr
+
+
+@pytest.mark.parametrize("flags", [["--output=json"], []])
+def test_without_a_terminal_it_wants_once(flags: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["top", *flags])
+    assert result.exit_code == 2
+    assert "--once" in result.stderr
