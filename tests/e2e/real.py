@@ -190,6 +190,9 @@ class RealCluster:
     async def reset(self) -> None:
         if (await self._kubectl.get("statefulset", "worker"))["spec"]["replicas"] != WORKERS:
             await self.scale_workers(WORKERS)
+        spec = (await self._kubectl.get("service", "worker"))["spec"]
+        if spec.get("publishNotReadyAddresses") or len(spec["ipFamilies"]) > 1:
+            await self.change_service(dual_stack=False, publish_not_ready=False)
 
     # --- load
 
