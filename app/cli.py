@@ -1,7 +1,6 @@
 """The command line: one program, its roles by subcommand.
 
-Each setting of `serve` is a flag and a `LEASTWISE_*` variable; the flag wins. Exit codes: 0 after
-a clean end, 1 when something failed, 2 when a flag, a variable or a file was wrong.
+Each setting of `serve` is a flag and a `LEASTWISE_*` variable; the flag wins.
 """
 
 import sys
@@ -12,6 +11,9 @@ import click
 from app import __version__
 from app.config.errors import ConfigError
 
+EXIT_MISUSED = 2
+"""A flag, a variable or a file was wrong."""
+
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -21,6 +23,15 @@ def cli() -> None:
     """Balance HTTP requests over a pool of workers, each to the least loaded.
 
     A hard cap per worker, a queue for what does not fit, and no request lost when a worker dies.
+
+    \b
+    Try it:      leastwise demo
+    Run it:      leastwise check pool.yaml && leastwise serve --config pool.yaml
+    Look at it:  leastwise top, or http://127.0.0.1:9000 in a browser
+
+    \b
+    Exit codes: 0 well ended; 1 failed (could not start, a second signal, a missed criterion,
+    nobody there); 2 a flag, a variable or a file was wrong; 130 and 143 interrupted.
     """
 
 
@@ -56,6 +67,40 @@ def serve(**flags: str | int | None) -> None:
     from app.runtime.serve import serve as run  # noqa: PLC0415
 
     sys.exit(run(load_settings(flags)))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Check a pool's FILE, and explain each thing that is wrong with it.
+
+    Nothing is run and nobody is asked: names are not looked up, workers are not called. Exits 2 if
+    the file cannot be accepted.
+    """
+    from app.config import checking  # noqa: PLC0415
+
+    good, lines = checking.check(file)
+    for line in lines:
+        click.echo(line)
+    sys.exit(0 if good else EXIT_MISUSED)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete commands and flags.
+
+    \b
+      bash: eval "$(leastwise completion bash)"   in ~/.bashrc
+      zsh:  eval "$(leastwise completion zsh)"    in ~/.zshrc
+      fish: leastwise completion fish | source    in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise AssertionError(shell)
+    click.echo(found(cli, {}, "leastwise", "_LEASTWISE_COMPLETE").source())
 
 
 @cli.command()
@@ -114,7 +159,7 @@ def demo(speed: float, fault: str, report_dir: Path) -> None:
 @click.option("--sort", "order", type=click.Choice(["trouble", "name", "load", "latency"]),
               default="trouble", show_default=True, help="Which workers come first.")  # fmt: skip
 def top(admin: str, token: str | None, output: str, order: str, *, once: bool) -> None:
-    r"""Show who works on what, live.
+    """Show who works on what, live.
 
     \b
     On Kubernetes, of one balancer pod:
@@ -140,4 +185,4 @@ def main() -> None:
         cli(prog_name="leastwise")
     except ConfigError as error:
         click.echo(f"leastwise: {error}", err=True)
-        sys.exit(2)
+        sys.exit(EXIT_MISUSED)

@@ -5,7 +5,8 @@ series is bounded by the endpoints of the moment. A scrape of 500 workers takes 
 it is written family by family with the event loop let go between them, so that no request waits
 for more than the longest one.
 
-Names and labels follow Prometheus's conventions (base units, `_total`); the durations are those of
+Names and labels follow Prometheus's conventions (base units, `_total`; no label is called as one
+that a ServiceMonitor adds, such as `endpoint`, which would be renamed); the durations are those of
 OpenTelemetry's `http.server.request.duration`, under this program's prefix.
 """
 
@@ -33,6 +34,8 @@ from prometheus_client.registry import Collector
 from app import __version__
 from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
+from app.balancing.health import Sign
+from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.telemetry.endings import NO_ENDPOINT, QUEUE_FULL, QUEUE_TIMEOUT
 from app.telemetry.requests import BOUNDS, Histogram
@@ -42,6 +45,17 @@ _REFUSALS = {
     "queue_timeout": QUEUE_TIMEOUT,
     "no_endpoint": NO_ENDPOINT,
 }
+# A counter that begins with its first event hides it: Prometheus sees no increase. So those that
+# may come are told from the start, as zeros.
+_ENDINGS = ("CH", "CQ", "PQ", "PR", "SD", "SH", "SQ", "sD", "sH", "sQ")
+_RETRIED = (
+    Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT, Outcome.DIED, Outcome.REFUSED,
+    Outcome.STALLED, Outcome.TIMED_OUT,
+)  # fmt: skip
+_EJECTING = (
+    Sign.CHECK_FAILED, Sign.CONNECT_REFUSED, Sign.CONNECT_SILENT, Sign.DIED, Sign.PROBE_FAILED,
+    Sign.TIMED_OUT,
+)  # fmt: skip
 _BOUNDS = [*map(str, BOUNDS), "+Inf"]
 
 _Kind = type[GaugeMetricFamily] | type[CounterMetricFamily]
@@ -114,7 +128,7 @@ def _requests(view: Watched) -> Iterator[Metric]:
     yield _counter(
         "requests_incomplete",
         "Requests that did not come to their end, by two letters (see the documentation).",
-        pool, "ending", stats.endings,
+        pool, "ending", dict.fromkeys(_ENDINGS, 0) | stats.endings,
     )  # fmt: skip
     yield _counter(
         "refusals", "Requests that got no slot, and were answered 503.", pool, "reason",
@@ -122,7 +136,8 @@ def _requests(view: Watched) -> Iterator[Metric]:
     )  # fmt: skip
     yield _counter(
         "retries", "Attempts that failed and were sent again, by how they had ended.",
-        pool, "reason", {outcome.name.lower(): n for outcome, n in view.retries.items()},
+        pool, "reason",
+        {outcome.name.lower(): view.retries.get(outcome, 0) for outcome in _RETRIED},
     )  # fmt: skip
     for name, text, histogram in (
         ("request_duration_seconds", "From the request's head to its end.", stats.duration),
@@ -142,40 +157,40 @@ def _pool(view: Watched) -> Iterator[Metric]:
         slots = policy.max_in_flight * len(pool.rotation)
         yield _gauge("slots", "Cap times workers in rotation.", labels, slots)
     yield _gauge(
-        "endpoints_in_rotation", "Workers that get new requests.", labels, len(pool.rotation)
+        "workers_in_rotation", "Workers that get new requests.", labels, len(pool.rotation)
     )
     phases = Counter(endpoint.phase for endpoint in pool.endpoints.values())
     by_phase = GaugeMetricFamily(
-        "leastwise_endpoints", "Workers, by what they are doing.", labels=["pool", "phase"]
+        "leastwise_workers", "Workers, by what they are doing.", labels=["pool", "phase"]
     )
     for phase in Phase:
         by_phase.add_metric([pool.name, phase.value], phases[phase])
     yield by_phase
     yield _counter(
         "ejections", "Workers taken out of rotation, by what was seen of them.", labels, "reason",
-        {sign.name.lower(): count for sign, count in view.telemetry.events.ejections.items()},
+        {sign.name.lower(): view.telemetry.events.ejections[sign] for sign in _EJECTING},
     )  # fmt: skip
 
 
 def _endpoints(pool: Pool, latency: Mapping[str, float]) -> Iterator[Metric]:
     shown = told_apart(pool.endpoints.values())
     phases = GaugeMetricFamily(
-        "leastwise_endpoint_phase",
+        "leastwise_worker_phase",
         "1 for what the worker is doing.",
-        labels=["pool", "endpoint", "phase"],
+        labels=["pool", "worker", "phase"],
     )
     for name, endpoint in shown.items():
         phases.add_metric([pool.name, name, endpoint.phase.value], 1)
     yield phases
     for kind, metric, text, value in _OF_AN_ENDPOINT:
-        family = kind(f"leastwise_endpoint_{metric}", text, labels=["pool", "endpoint"])
+        family = kind(f"leastwise_worker_{metric}", text, labels=["pool", "worker"])
         for name, endpoint in shown.items():
             family.add_metric([pool.name, name], value(endpoint))
         yield family
     seconds = GaugeMetricFamily(
-        "leastwise_endpoint_answer_seconds",
+        "leastwise_worker_answer_seconds",
         "Moving average from sent to the answer's head.",
-        labels=["pool", "endpoint"],
+        labels=["pool", "worker"],
     )
     for name, endpoint in shown.items():
         if endpoint.name in latency:

@@ -23,6 +23,9 @@ class Problem:
     line: int = 0
     """The line in the file, from 1; 0 if there is none."""
 
+    column: int = 0
+    """The column in that line, from 1 and in characters; 0 if there is none."""
+
     def __str__(self) -> str:
         """Say it in one line."""
         source = f"{self.source}:{self.line}" if self.line else self.source

@@ -41,6 +41,8 @@ class Finding:
 
     found: str
     allowed: str
+    of_key: bool = False
+    """Whether it is the key itself that cannot be accepted, and not what it holds."""
 
     @property
     def path(self) -> str:
@@ -87,7 +89,7 @@ def _finding(details: ErrorDetails, model: type[BaseModel]) -> Finding:
         return Finding(location, context["found"], context["allowed"])
     if kind == "extra_forbidden":
         mapping = _unwrap(*_walk(model, location[:-1]))[0]
-        return Finding(location, *unknown(str(location[-1]), _keys(mapping)))
+        return Finding(location, *unknown(str(location[-1]), _keys(mapping)), of_key=True)
     found = NOTHING if kind == "missing" else show(details["input"])
     return Finding(location, found, allowed_at(model, location))
 

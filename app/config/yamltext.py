@@ -76,14 +76,23 @@ class Document:
 
     problems: list[Problem] = field(default_factory=list)
     lines: dict[Location, int] = field(default_factory=dict)
+    keys: dict[Location, yaml.Mark] = field(default_factory=dict)
+    """Where the keys of mappings begin."""
+
+    values: dict[Location, yaml.Mark] = field(default_factory=dict)
 
     def problem(self, finding: Finding) -> Problem:
-        """Say where in the file the finding is: its own line, or that of what it belongs in."""
+        """Say where in the file the finding is: its own place, or that of what it belongs in."""
         location = finding.location
         while location not in self.lines:
             location = location[:-1]
         line = self.lines[location]
-        return Problem(self.source, finding.path, finding.found, finding.allowed, line)
+        mark = self.values[location]
+        in_it = location == finding.location and not finding.of_key
+        if location in self.keys and not (in_it and mark.line + 1 == line):
+            mark = self.keys[location]
+        column = mark.column + 1 if mark.line + 1 == line else 0
+        return Problem(self.source, finding.path, finding.found, finding.allowed, line, column)
 
 
 def read_document(text: str, source: str) -> Document:
@@ -133,6 +142,7 @@ class _Reader:
 
     def read(self, node: yaml.Node, location: Location) -> JsonValue:
         self._document.lines[location] = node.start_mark.line + 1
+        self._document.values[location] = node.start_mark
         if isinstance(node, yaml.MappingNode) and node.tag == _PREFIX + "map":
             return self._mapping(node, location)
         if isinstance(node, yaml.SequenceNode) and node.tag == _PREFIX + "seq":
@@ -151,9 +161,10 @@ class _Reader:
             first = self._document.lines[place] if key in values else None
             values[key] = self.read(value_node, place)
             self._document.lines[place] = key_node.start_mark.line + 1
+            self._document.keys[place] = key_node.start_mark
             if first is not None:
                 allowed = f"each key once (first in line {first})"
-                finding = Finding(place, "the key a second time", allowed)
+                finding = Finding(place, "the key a second time", allowed, of_key=True)
                 self._document.problems.append(self._document.problem(finding))
         return values
 
@@ -180,4 +191,4 @@ def _unsupported(node: yaml.Node, what: str) -> ComposerError:
 
 def _invalid(source: str, what: str, line: int, column: int) -> ConfigError:
     found = f"invalid YAML in line {line}, column {column} ({what})"
-    return ConfigError([Problem(source, "", found, "one plain YAML document", line)])
+    return ConfigError([Problem(source, "", found, "one plain YAML document", line, column)])

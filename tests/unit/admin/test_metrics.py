@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.admin import metrics
 from app.balancing.endpoint import EndpointSpec, Phase
-from app.balancing.health import Sign
+from app.balancing.health import _COUNTED, _FATAL, Sign
 from app.balancing.lease import Lease, Outcome
 from app.discovery.list_watch import Condition
 from tests.unit.admin.views import View
@@ -95,20 +95,36 @@ async def test_the_pool_and_its_endpoints() -> None:
     assert found["queue_length"] == 0
     assert found["queue_limit"] == 1000
     assert found["slots"] == 4
-    assert found["endpoints_in_rotation"] == 1
+    assert found["workers_in_rotation"] == 1
     assert found["retries_total{reason=died}"] == 3
     assert found["ejections_total{reason=connect_refused}"] == 1
-    assert {phase: found[f"endpoints{{phase={phase.value}}}"] for phase in Phase} == {
+    assert {phase: found[f"workers{{phase={phase.value}}}"] for phase in Phase} == {
         phase: int(phase in {Phase.READY, Phase.EJECTED}) for phase in Phase
     }
-    assert found[f"endpoint_phase{{endpoint={name},phase=ready}}"] == 1
-    assert found[f"endpoint_phase{{endpoint={out},phase=ejected}}"] == 1
-    assert f"endpoint_phase{{endpoint={out},phase=ready}}" not in found
-    assert found[f"endpoint_in_flight{{endpoint={name}}}"] == 1
-    assert found[f"endpoint_requests_total{{endpoint={name}}}"] == 1
-    assert found[f"endpoint_connect_errors_total{{endpoint={out}}}"] == 1
-    assert found[f"endpoint_answer_seconds{{endpoint={name}}}"] == 15
-    assert f"endpoint_answer_seconds{{endpoint={out}}}" not in found
+    assert found[f"worker_phase{{phase=ready,worker={name}}}"] == 1
+    assert found[f"worker_phase{{phase=ejected,worker={out}}}"] == 1
+    assert f"worker_phase{{phase=ready,worker={out}}}" not in found
+    assert found[f"worker_in_flight{{worker={name}}}"] == 1
+    assert found[f"worker_requests_total{{worker={name}}}"] == 1
+    assert found[f"worker_connect_errors_total{{worker={out}}}"] == 1
+    assert found[f"worker_answer_seconds{{worker={name}}}"] == 15
+    assert f"worker_answer_seconds{{worker={out}}}" not in found
+
+
+async def test_what_may_come_is_told_as_zero_before_it_comes() -> None:
+    found = await samples(View())
+    for name, label, those in (
+        ("retries_total", "reason", {"refused", "died", "timed_out", "connect_refused"}),
+        (
+            "ejections_total",
+            "reason",
+            {s.name.lower() for s in _FATAL | _COUNTED | {Sign.PROBE_FAILED}},
+        ),
+        ("requests_incomplete_total", "ending", {"sQ", "PQ", "SQ", "SH", "sH", "CH", "CQ"}),
+    ):
+        told = {key.split("=")[1][:-1] for key in found if key.startswith(f"{name}{{{label}=")}
+        assert those <= told
+        assert all(found[f"{name}{{{label}={one}}}"] == 0 for one in told)
 
 
 async def test_endpoints_that_left_disappear() -> None:
@@ -116,7 +132,7 @@ async def test_endpoints_that_left_disappear() -> None:
     view.discover("worker-2")
     found = await samples(view)
     assert {name for name in found if "worker-" in name and "worker-2" not in name} == set()
-    assert found["endpoints{phase=gone}"] == 0
+    assert found["workers{phase=gone}"] == 0
 
 
 async def test_a_pod_that_is_back_under_its_old_name_is_told_once() -> None:
@@ -127,12 +143,12 @@ async def test_a_pod_that_is_back_under_its_old_name_is_told_once() -> None:
     acquire(view)
     view.pool.apply_snapshot(pods[1:], 1.0)
     found = await samples(view)
-    assert found["endpoint_phase{endpoint=model-0,phase=ready}"] == 1
-    assert found["endpoint_in_flight{endpoint=model-0}"] == 0
+    assert found["worker_phase{phase=ready,worker=model-0}"] == 1
+    assert found["worker_in_flight{worker=model-0}"] == 0
     assert found["requests_in_flight"] == 1
     view.pool.apply_snapshot(pods, 2.0)  # both at once: then by what tells them apart
     found = await samples(view)
-    names = {name for name in found if name.startswith("endpoint_in_flight")}
+    names = {name for name in found if name.startswith("worker_in_flight")}
     assert len(names) == 2
 
 
@@ -170,7 +186,7 @@ async def test_the_process_is_told() -> None:
 async def test_a_name_may_hold_anything() -> None:
     view = View(workers=0)
     view.discover('a"b\\c\nd')
-    assert 'endpoint_in_flight{endpoint=a"b\\c\nd}' in await samples(view)
+    assert 'worker_in_flight{worker=a"b\\c\nd}' in await samples(view)
 
 
 @pytest.mark.parametrize("sign", [Sign.CHECK_FAILED, Sign.CONNECT_REFUSED])

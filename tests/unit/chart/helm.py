@@ -98,6 +98,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--set=serviceMonitor.enabled=true,serviceMonitor.labels.release=prometheus",
         "--set=serviceMonitor.interval=15s,serviceMonitor.scrapeTimeout=5s",
     ),
+    "alerts": ("--set=prometheusRule.enabled=true,prometheusRule.labels.release=prometheus",),
+    "Grafana dashboard": (
+        "--set=grafanaDashboard.enabled=true,grafanaDashboard.annotations.folder=Serving",
+    ),
     "NetworkPolicy": ("--set=networkPolicy.enabled=true",),
     "NetworkPolicy without Prometheus": (
         "--set=networkPolicy.enabled=true,networkPolicy.adminFrom=null",

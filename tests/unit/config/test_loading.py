@@ -102,7 +102,8 @@ def test_each_problem_can_be_had_on_its_own(path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_pool(path)
     allowed = "host:port, with a port from 1 to 65535 and an IPv6 address in brackets"
-    assert caught.value.problems == (Problem(str(path), "spec.endpoints[0]", '"a"', allowed, 2),)
+    problem = Problem(str(path), "spec.endpoints[0]", '"a"', allowed, line=2, column=15)
+    assert caught.value.problems == (problem,)
 
 
 @pytest.mark.parametrize(
