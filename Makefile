@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled bench compare chaos tools manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled test-compiled bench compare chaos tools manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,7 +23,7 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=kill|hang)
 	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
 
-test: check coverage ## Run every check and every test
+test: check coverage test-compiled ## Run every check and every test
 
 check: $(VENV)/.installed ## Lint, format, types, import rules
 	$(BIN)/ruff check .
@@ -45,6 +45,12 @@ coverage: $(VENV)/.installed .tools/lock ## Run every test; the core must be cov
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
+
+test-compiled: $(VENV)/.installed ## Run the proxy's tests on the compiled path, if there is a C compiler
+	@if command -v cc >/dev/null; then \
+	  $(MAKE) --no-print-directory compiled && \
+	  PYTHONPATH=build/compiled $(BIN)/pytest tests/integration/proxy; \
+	else echo "no C compiler (Debian: gcc, python3-dev): the compiled path is not tested"; fi
 
 compiled: build/compiled/.built ## Compile the request's way into build/compiled (needs a C compiler)
 
