@@ -104,7 +104,7 @@ class Pool:
             if known is None:
                 self.endpoints[identity] = endpoint = Endpoint(spec)
                 self._changed(endpoint, None, now)
-            elif known.spec != spec or not known.member:
+            elif (known.spec is not spec and known.spec != spec) or not known.member:
                 before = known.phase
                 if not known.member:
                     known.health = HealthRecord()

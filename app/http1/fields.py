@@ -57,13 +57,16 @@ def head_end(buffer: bytes, limit: int, searched: int = 0) -> int:
     `searched` is the buffer's length at the call before, if there was one for this head: what
     comes byte by byte is then not searched from its start for every byte.
 
-    Raises `ProtocolError` 431 beyond `limit` bytes, and 400 for a line that ends without CR, so
-    that a client that ends lines so is told, rather than waited for.
+    Raises `ProtocolError` 431 beyond `limit` bytes, 414 if the first line alone is longer, and 400
+    for a line that ends without CR, so that a client that ends lines so is told, rather than waited
+    for.
     """
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
     if end >= 0 and end + 4 <= limit:
         return end + 4
     if end >= 0 or len(buffer) > limit:
+        if buffer.find(b"\r\n", 0, limit) < 0:
+            raise ProtocolError(f"the first line is longer than {limit} bytes", 414)
         raise ProtocolError(f"the header section is longer than {limit} bytes", 431)
     if buffer.find(b"\n", searched) >= 0 and _LONE_NEWLINE.search(buffer, searched):
         raise ProtocolError("a line ends with LF alone, not with CR LF")

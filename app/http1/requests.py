@@ -38,11 +38,12 @@ _FORWARDED: Final = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
 )
 _NOTHING_CAME: Final[dict[bytes, bytes]] = {}
+_SHORTEST_LINE: Final = len(b"a:\r\n")
 _METHODS_OF_OURS: Final = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 """Methods that an intermediary has a part in."""
 
 _HOPS: Final = re.compile(
-    rb"^(max-forwards:[\t ]*+)([0-9]{1,9})(?=[\t ]*+\r)", re.IGNORECASE | re.MULTILINE
+    rb"^(max-forwards:[\t ]*+)([0-9]{1,18})(?=[\t ]*+\r)", re.IGNORECASE | re.MULTILINE
 )
 _OTHER_VERSION: Final = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?@:][^/?@]*)((?:[/?].*)?)", re.IGNORECASE)
@@ -159,6 +160,17 @@ def read_request(data: bytes) -> RequestHead | None:
         head.keyed = False  # not passed on, so the worker cannot know a repetition by it
     _check(head, hosts)
     return head
+
+
+def check_limits(data: bytes, head: RequestHead, *, fields: int, target: int) -> None:
+    """See to it that the head at the front of `data` has no more fields and no longer a target.
+
+    Raises `ProtocolError` 431 or 414.
+    """
+    if len(head.target) > target:
+        raise ProtocolError(f"the target is longer than {target} bytes", 414)
+    if head.size > _SHORTEST_LINE * fields and data.count(b"\n", 0, head.size) - 2 > fields:
+        raise ProtocolError(f"there are more than {fields} header fields", 431)
 
 
 def _take_field(head: RequestHead, name: bytes, value: bytes, options: list[bytes]) -> None:

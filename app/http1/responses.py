@@ -33,6 +33,7 @@ _FINAL: Final = 200
 _NO_LENGTH: Final = 204
 """The status that, like all 1xx, may not state a length: RFC 9110, section 8.6."""
 
+_DATE: Final = re.compile(rb"\ndate:", re.IGNORECASE)
 _TIMEOUT: Final = re.compile(rb"(?:^|[,\t ])timeout=([0-9]{1,9})", re.IGNORECASE)
 
 
@@ -42,6 +43,7 @@ class ResponseHead:
     __slots__ = (
         "chunked",
         "content_length",
+        "dated",
         "fields",
         "keep_alive",
         "keep_alive_timeout",
@@ -62,6 +64,9 @@ class ResponseHead:
         """The status line to pass on, with its CRLF."""
 
         self.minor = minor
+        self.dated = True
+        """Whether it has a Date."""
+
         self.fields = b""
         self.content_length: int | None = None
         self.chunked = False
@@ -124,6 +129,8 @@ def read_response(data: bytes) -> ResponseHead | None:
         head.fields = cut(data[begin : end - 2], dropped)[2:] + respelled
     else:
         head.fields = data[begin + 2 : end - 2]
+    if data.find(b"\nDate: ", begin, end) < 0:  # how most spell it
+        head.dated = _DATE.search(data, begin, end) is not None
     take_connection(head, options)
     if head.chunked and head.content_length is not None:
         raise ProtocolError("both Content-Length and Transfer-Encoding")

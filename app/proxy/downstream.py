@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from app.http1.bodies import ChunkedDecoder, Decoder, LengthDecoder
 from app.http1.errors import ProtocolError
 from app.http1.fields import head_end, without
-from app.http1.requests import RequestHead, parse_request, read_request
+from app.http1.requests import RequestHead, check_limits, parse_request, read_request
 from app.proxy import responses
 from app.proxy.client import LINGER, ClientConnection
 from app.proxy.exchange import Exchange
@@ -205,6 +205,8 @@ class Downstream(ClientConnection):
         limits = self._limits
         try:
             head = read_request(data)
+            if head is not None:
+                check_limits(data, head, fields=limits.headers, target=limits.target_bytes)
         except ProtocolError as error:
             self._refuse(responses.misunderstood(error))
             return
@@ -218,7 +220,7 @@ class Downstream(ClientConnection):
         ):
             self._read_requests(data, searched=0)
             return
-        body = Replay(chunked=False, whole=data[head.size :])
+        body = Replay(proxy.replays, chunked=False, whole=data[head.size :])
         now = monotonic()
         exchange = self.exchange = Exchange(proxy.backend, self, head, body, now)
         exchange.admit(now)
@@ -243,7 +245,10 @@ class Downstream(ClientConnection):
                         self._wait(self._limits.header_timeout)
                     return
                 self._buffer = data[end:]
-                self._begin(parse_request(data[:end]))
+                head = parse_request(data[:end])
+                limits = self._limits
+                check_limits(data, head, fields=limits.headers, target=limits.target_bytes)
+                self._begin(head)
                 data = self._buffer
                 searched = 0
         except ProtocolError as error:
@@ -260,7 +265,7 @@ class Downstream(ClientConnection):
         if head.upgrade != b"websocket" or head.has_body or head.minor == 0:
             head.upgrade = None  # served as the plain HTTP/1.1 that it is, too
         proxy, now = self._proxy, monotonic()
-        body = Replay(chunked=head.chunked)
+        body = Replay(proxy.replays, chunked=head.chunked)
         exchange = self.exchange = Exchange(proxy.backend, self, head, body, now)
         if not head.has_body:
             exchange.request_end(b"")

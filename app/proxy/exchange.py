@@ -349,6 +349,7 @@ class Exchange(Record):
         data = request_head(self.head, downstream.trail, self.identifier, body.wire())
         self.sent_at = now
         upstream.begin(self, data, now)
+        body.sent()
         if not body.complete and self._upstream is upstream and not upstream.blocked:
             downstream.resume()
         if self._backend.observer is not None:
@@ -449,6 +450,7 @@ class Exchange(Record):
     def _over(self, now: float) -> None:
         """Count it: the last thing that is done for a request."""
         self.ended_at = now
+        self.body.let_go()
         if self._backend.requests is not None:
             self._backend.requests.ended(self)
 

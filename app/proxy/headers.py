@@ -6,8 +6,10 @@ host name, under which request id.
 """
 
 import os
+from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
+from time import time
 from typing import Final
 
 from app.http1.bodies import chunk, last_chunk
@@ -19,6 +21,7 @@ _MAX_REQUEST_ID: Final = 128
 _ENDS: Final = tuple(b"Via: 1.%d %b\r\n\r\n" % (minor, VIA) for minor in (0, 1))
 """What ends each head that we write, by the minor version of what came."""
 
+_FINAL: Final = 200
 _NO_BODY: Final = frozenset({204, 304})
 
 _process_id: Final = os.urandom(8).hex().encode()
@@ -148,6 +151,32 @@ def client_framing(
     return _PLAIN if request.minor == 1 else _PLAIN_IN_1_0
 
 
+class _Clock:
+    """Writes the Date line, once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = b""
+
+    def line(self) -> bytes:
+        """Return the line for now."""
+        second = int(time())
+        if second != self._second:
+            self._second = second
+            self._line = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+        return self._line
+
+
+_clock: Final = _Clock()
+
+
+def date_line() -> bytes:
+    """Return the Date field line for now."""
+    return _clock.line()
+
+
 def response_head(head: ResponseHead, lines: bytes, body: bytes = b"") -> bytes:
     """Write the response's head for the client, and what there is of its body behind it."""
+    if not head.dated and head.status >= _FINAL:  # RFC 9110, 6.6.1: who has a clock adds it
+        lines += _clock.line()
     return b"".join((head.line, head.fields, lines, _ENDS[head.minor], body))

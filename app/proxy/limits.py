@@ -11,6 +11,8 @@ class ClientLimits:
     """The limits of each client connection. `app.config.settings` says what each is for."""
 
     header_bytes: int
+    headers: int
+    target_bytes: int
     body_bytes: int | None
     header_timeout: float
     body_timeout: float
@@ -23,6 +25,8 @@ def client_limits(settings: Settings) -> ClientLimits:
     """Take the limits out of the settings: plain attributes are cheaper to read than a model's."""
     return ClientLimits(
         header_bytes=settings.max_header_bytes,
+        headers=settings.max_headers,
+        target_bytes=settings.max_target_bytes,
         body_bytes=settings.max_body_bytes,
         header_timeout=settings.client_header_timeout,
         body_timeout=settings.client_body_timeout,

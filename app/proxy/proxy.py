@@ -9,6 +9,7 @@ from app.proxy.deadlines import Deadlines
 from app.proxy.downstream import Downstream
 from app.proxy.hangups import Hangups
 from app.proxy.limits import client_limits
+from app.proxy.replay import ReplayMemory
 
 
 class Proxy:
@@ -16,6 +17,7 @@ class Proxy:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, pool: Pool) -> None:
         self.limits = client_limits(settings)
+        self.replays = ReplayMemory(settings.replay_memory_bytes)
         self.pool = pool
         self.deadlines = Deadlines()
         self.hangups = Hangups(loop)

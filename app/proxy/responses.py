@@ -11,6 +11,7 @@ from typing import Final
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.lease import Outcome
 from app.http1.errors import ProtocolError
+from app.proxy.headers import date_line
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 RETRY_AFTER: Final = 5
@@ -111,5 +112,5 @@ def serialise(
         head.append(f"Retry-After: {problem.retry_after}")
     if not keep_alive:
         head.append("Connection: close")
-    raw = "\r\n".join([*head, ""]).encode("latin-1") + lines + b"\r\n"
+    raw = "\r\n".join([*head, ""]).encode("latin-1") + date_line() + lines + b"\r\n"
     return raw + body if with_body else raw

@@ -147,6 +147,7 @@ class Scene:
             "only idle worker connections",
         )
         assert not self.proxy.hangups._callbacks
+        assert self.proxy.replays.held == 0
 
     async def clear(self, running: asyncio.Task[None]) -> None:
         """Close everything, whatever state it is in."""

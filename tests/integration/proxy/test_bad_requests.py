@@ -54,7 +54,7 @@ async def test_400_for_what_is_no_request(stage: Stage, raw: str) -> None:
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (GET + HOST + "X-A: " + "x" * 40_000 + "\r\n\r\n", 431),
         (GET + HOST + "X-A: " + "x" * 40_000, 431),
-        ("GET /" + "x" * 40_000, 431),
+        ("GET /" + "x" * 40_000, 414),
     ],
 )
 async def test_other_statuses_for_other_reasons(stage: Stage, raw: str, status: int) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from app.proxy.downstream import Downstream
 from tests.integration.proxy.harness import Scene, Stage, eventually, narrow
+from tests.integration.proxy.problems import check
 from tests.integration.proxy.wire import Wire, request, response
 
 
@@ -212,3 +213,50 @@ async def test_an_early_answer_may_be_taken_slowly(stage: Stage) -> None:
         await client.response_head()
         got = await read_slowly(client, downstream, 3)
         assert got + await client.rest() == body
+
+
+BEYOND = {
+    "fields, at once": ([f"X-{n}: v" for n in range(9)], "/", False, 431),
+    "fields, in pieces": ([f"X-{n}: v" for n in range(9)], "/", True, 431),
+    "target, at once": ([], "/" + "x" * 256, False, 414),
+    "target, in pieces": ([], "/" + "x" * 256, True, 414),
+}
+
+
+@pytest.mark.parametrize(("fields", "target", "split", "status"), BEYOND.values(), ids=BEYOND)
+async def test_a_head_beyond_the_limits_is_refused_and_the_connection_closed(
+    stage: Stage, fields: list[str], target: str, split: bool, status: int
+) -> None:
+    async with stage(settings={"max_headers": 8, "max_target_bytes": 256}) as scene:
+        client = await scene.client()
+        raw = request(target, *fields)
+        if split:
+            await client.send(raw[:20])
+            downstream = await scene.downstream()
+            await eventually(lambda: downstream._buffer)
+            raw = raw[20:]
+        await client.send(raw)
+        check(await client.response(), status, "http_request_error")
+        assert not await client.more()
+        assert scene.worker.spoken == 0
+
+
+async def test_what_goes_beyond_the_memory_of_all_is_sent_but_not_sent_again(stage: Stage) -> None:
+    retry = {"nonIdempotent": True}
+    async with stage(2, settings={"replay_memory_bytes": 1000}, retry=retry) as scene:
+        large, small = await scene.client(), await scene.client()
+        await large.send(request(method="POST", body=b"x" * 2000))
+        first = await scene.chosen()
+        holder, got = await first.request()
+        assert got.body == b"x" * 2000
+        assert scene.proxy.replays.held == 0
+        await small.send(request(method="POST", body=b"y" * 900))
+        other, got = await (await scene.chosen()).request()
+        assert scene.proxy.replays.held == 900
+        holder.close()  # it was not kept: the client is told
+        check(await large.response(), 502, "connection_terminated")
+        other.close()  # it was: it goes to the other worker
+        again, got = await (await scene.chosen()).request()
+        assert got.body == b"y" * 900
+        await again.send(response(b"kept"))
+        assert (await small.response()).body == b"kept"

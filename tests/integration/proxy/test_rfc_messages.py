@@ -97,7 +97,6 @@ async def test_a_hop_is_counted(stage: Stage, method: str, came: str, passed_on:
     assert got.get(b"max-forwards") == passed_on
 
 
-@pytest.mark.xfail(reason="more than 9 digits are not understood as a number")
 async def test_a_hop_of_very_many_is_counted(stage: Stage) -> None:
     got, _ = await exchanged(stage, request("/", "Max-Forwards: 10000000000", method="TRACE"))
     assert int(got.get(b"max-forwards") or b"") < 10_000_000_000
@@ -119,7 +118,6 @@ async def test_hops_of_other_methods_are_not_counted(stage: Stage) -> None:
     assert got.get(b"max-forwards") == b"0"
 
 
-@pytest.mark.xfail(reason="a target beyond the limit is told by 431, as if it were a field")
 @pytest.mark.parametrize("end", ["", " HTTP/1.1\r\nHost: a\r\n\r\n"])
 async def test_a_target_that_is_too_long_is_told_by_414(stage: Stage, end: str) -> None:
     async with stage() as scene:
@@ -139,13 +137,11 @@ async def test_a_date_is_passed_on_as_it_came(stage: Stage) -> None:
     assert answer.get(b"date") == date.encode()
 
 
-@pytest.mark.xfail(reason="no Date is added")
 async def test_a_response_without_a_date_gets_one(stage: Stage) -> None:
     _, answer = await exchanged(stage, request(), response(b""))
     assert answer.get(b"date") is not None
 
 
-@pytest.mark.xfail(reason="no Date is written")
 async def test_our_own_answers_have_a_date(stage: Stage) -> None:
     async with stage() as scene:
         client = await scene.client()

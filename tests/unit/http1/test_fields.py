@@ -20,10 +20,16 @@ def test_end_of_the_head() -> None:
 def test_limit_of_the_head() -> None:
     assert head_end(HEAD, len(HEAD)) == len(HEAD)
     assert head_end(HEAD[:-1], len(HEAD) - 1) == -1
-    for buffer, limit in ((HEAD, len(HEAD) - 1), (b"a" * 11, 10), (b"a" * 7 + b"\r\n\r\n", 10)):
+    beyond = (
+        (HEAD, len(HEAD) - 1, 431),
+        (b"a" * 7 + b"\r\n\r\n", 10, 431),
+        (b"a" * 11, 10, 414),
+        (b"a" * 9 + b"\r\n\r\n", 10, 414),
+    )
+    for buffer, limit, status in beyond:
         with pytest.raises(ProtocolError) as caught:
             head_end(buffer, limit)
-        assert caught.value.status == 431
+        assert caught.value.status == status
 
 
 @pytest.mark.parametrize(

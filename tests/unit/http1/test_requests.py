@@ -3,7 +3,7 @@
 import pytest
 
 from app.http1.errors import ProtocolError
-from app.http1.requests import RequestHead, parse_request, read_request
+from app.http1.requests import RequestHead, check_limits, parse_request, read_request
 
 
 def parse(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes = b"Host: a") -> RequestHead:
@@ -278,3 +278,37 @@ def test_hops_are_counted(method: bytes, came: bytes, passed_on: bytes) -> None:
 @pytest.mark.parametrize("method", [b"OPTIONS", b"TRACE"])
 def test_the_last_hop_is_not_passed_on(method: bytes) -> None:
     assert refused(b"Max-Forwards: 0", line=method + b" / HTTP/1.1")[0] == 501
+
+
+# --- limits
+
+
+def limited(raw: bytes, *, fields: int, target: int) -> str:
+    """Return how a head is refused by its limits; empty if it is not."""
+    try:
+        check_limits(raw, parse_request(raw), fields=fields, target=target)
+    except ProtocolError as error:
+        return f"{error.status} {error.detail}"
+    return ""
+
+
+@pytest.mark.parametrize(("count", "answer"), [(127, ""), (128, "431 there are more than 128")])
+@pytest.mark.parametrize("line", [b"a:\r\n", b"X-Long-Name: a value\r\n"])
+def test_the_number_of_fields_is_bounded(count: int, answer: str, line: bytes) -> None:
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\n" + line * count + b"\r\n"
+    assert limited(raw, fields=128, target=1000).startswith(answer or "")
+    assert bool(limited(raw, fields=128, target=1000)) is bool(answer)
+
+
+def test_the_body_behind_the_head_counts_for_nothing() -> None:
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"
+    head = parse_request(raw)
+    check_limits(raw + b"\n" * 100, head, fields=2, target=1000)
+
+
+@pytest.mark.parametrize(("length", "answer"), [(300, ""), (301, "414 the target is longer")])
+def test_the_length_of_the_target_is_bounded(length: int, answer: str) -> None:
+    raw = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * (length - 1))
+    found = limited(raw, fields=128, target=300)
+    assert found.startswith(answer)
+    assert bool(found) is bool(answer)

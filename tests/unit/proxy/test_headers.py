@@ -1,4 +1,6 @@
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_network
+from time import time
 
 import pytest
 
@@ -14,6 +16,7 @@ from app.proxy.headers import (
     response_head,
 )
 
+DATE = "Date: Tue, 15 Nov 1994 08:12:31 GMT"
 PRIVATE = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
 
@@ -232,23 +235,38 @@ def test_a_body_of_known_length_is_written_as_it_is(asked: str) -> None:
 
 
 def test_the_response_head_keeps_what_the_worker_said() -> None:
-    head = response("Server: s", "Set-Cookie: a=b", line="HTTP/1.0 418 I'm a teapot")
+    head = response(DATE, "Server: s", "Set-Cookie: a=b", line="HTTP/1.0 418 I'm a teapot")
     assert response_head(head, b"Connection: close\r\n") == (
-        b"HTTP/1.1 418 I'm a teapot\r\nServer: s\r\nSet-Cookie: a=b\r\n"
+        b"HTTP/1.1 418 I'm a teapot\r\n" + DATE.encode() + b"\r\nServer: s\r\nSet-Cookie: a=b\r\n"
         b"Connection: close\r\nVia: 1.0 leastwise\r\n\r\n"
     )
 
 
 def test_the_response_head_states_the_length_once_where_it_stood() -> None:
-    head = response("Content-Length: 3", "Server: s", line="HTTP/1.1 200")
+    head = response("Content-Length: 3", "Server: s", "date: x", line="HTTP/1.1 200")
     assert response_head(head, b"", b"abc") == (
-        b"HTTP/1.1 200 \r\nContent-Length: 3\r\nServer: s\r\nVia: 1.1 leastwise\r\n\r\nabc"
+        b"HTTP/1.1 200 \r\nContent-Length: 3\r\nServer: s\r\ndate: x\r\n"
+        b"Via: 1.1 leastwise\r\n\r\nabc"
     )
 
 
 def test_a_response_that_may_state_no_length_states_none() -> None:
-    head = response("Content-Length: 3", "Server: s", line="HTTP/1.1 204 No Content")
+    head = response("Content-Length: 3", "DATE:x", line="HTTP/1.1 204 No Content")
     lines = client_framing(request(), head, keep_alive=True).lines
     assert response_head(head, lines) == (
-        b"HTTP/1.1 204 No Content\r\nServer: s\r\nVia: 1.1 leastwise\r\n\r\n"
+        b"HTTP/1.1 204 No Content\r\nDATE:x\r\nVia: 1.1 leastwise\r\n\r\n"
     )
+
+
+def test_a_response_without_a_date_gets_one() -> None:
+    before = int(time())
+    lines = response_head(response("Server: s", "X-Date: y"), b"").decode().split("\r\n")
+    (line,) = [line for line in lines if line.startswith("Date: ")]
+    written = parsedate_to_datetime(line.removeprefix("Date: ")).timestamp()
+    assert before <= written <= time()
+    assert line.endswith(" GMT")
+
+
+def test_an_interim_response_needs_no_date() -> None:
+    head = response("Link: </a>", line="HTTP/1.1 103 Early Hints")
+    assert b"Date" not in response_head(head, b"")
