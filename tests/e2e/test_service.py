@@ -54,10 +54,10 @@ async def test_pods_in_two_slices_while_they_move(sim: SimulatedCluster) -> None
     """The controller writes the new slices, then takes the old ones away; both are there then."""
     uid = (await sim.pods("worker"))["worker-1"].uid
     async with nothing_lost(sim, clients=(WORKERS + 1) * CAP) as load:
-        slices = (await sim.state())["slices"]
+        assert (await sim.state())["entries"] == WORKERS
         before = await _requests(sim)
         await sim.operate("move")
-        assert (await sim.state())["slices"] == 2 * slices
+        assert (await sim.state())["entries"] == 2 * WORKERS
         await served(sim, load)
         for view in await sim.views():
             assert len(view["workers"]) == WORKERS
@@ -70,7 +70,7 @@ async def test_pods_in_two_slices_while_they_move(sim: SimulatedCluster) -> None
         await replaced(sim, "worker-1", uid)
         await everything_in_rotation(sim, WORKERS)
         await sim.operate("move", end=True)
-        assert (await sim.state())["slices"] == slices
+        assert (await sim.state())["entries"] == WORKERS
         await served(sim, load)
         await everything_in_rotation(sim, WORKERS)
         after = await _requests(sim)

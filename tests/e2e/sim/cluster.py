@@ -137,6 +137,7 @@ class Cluster:
             }
             for pod in self._pods()
         }
+        slices = self.store.list("endpointslices", NAMESPACE, _of("worker"))
         return {
             "pods": pods,
             "settled": {name: w.settled for name, w in self.workloads.items()},
@@ -146,7 +147,8 @@ class Cluster:
                 "refused": self.crowd_now.refused,
                 "served": len(self.crowd_now.served),
             },
-            "slices": len(self.store.list("endpointslices", NAMESPACE, _of("worker"))),
+            "slices": len(slices),
+            "entries": sum(len(one["endpoints"]) for one in slices),
         }
 
     def scale(self, name: str, replicas: int) -> None:
