@@ -65,7 +65,8 @@ async def measure(load: str, kills: int, stops: int, folder: Path) -> dict[str, 
         try:
             await fleet.start()
             balancer = await programs.balancer(SPEC | {"endpoints": fleet.addresses})
-            crowd = Crowd(balancer.port, clients, 0, partial(small_request, longest), leave=0.0)
+            make = partial(small_request, longest)
+            crowd = Crowd(balancer.port, clients, 0, make, leave=0.0, hurried=1.0)
             asking = asyncio.create_task(crowd.run())
             began = time.time()
             await asyncio.sleep(2.0)
