@@ -138,14 +138,16 @@ class Crowd:
         make: Callable[[str, Random], Request] = any_request,
         *,
         leave: float = LEAVE,
+        hurried: float = HURRIED,
     ) -> None:
-        """`leave`: the share of requests whose client leaves."""
+        """`leave` and `hurried`: the shares of requests whose clients do, or are."""
         self.tally = Tally()
         self._port = port
         self._clients = clients
         self._seed = seed
         self._make = make
         self._leave_share = leave
+        self._hurried = hurried
         self._stopping = False
 
     async def run(self) -> None:
@@ -210,7 +212,7 @@ class Crowd:
 
     async def _send(self, connection: Connection, raw: bytes, chance: Random) -> None:
         """Send a request, in one piece or in some with pauses between them."""
-        if chance.random() < HURRIED:
+        if chance.random() < self._hurried:
             connection.send(raw)
             return
         for _ in range(4):

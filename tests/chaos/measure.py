@@ -24,7 +24,9 @@ from tests.chaos.fleet import Fleet, Member
 from tests.chaos.load import Crowd, small_request
 from tests.chaos.wire import Packet, Wire
 from tests.integration.process.harness import Programs
+from tests.pages import put
 
+PAGE = Path("docs/reliability.md")
 RESULTS = Path("benchmarks/results/faults.json")
 LIMIT = 8
 LOADS = {
@@ -63,7 +65,8 @@ async def measure(load: str, kills: int, stops: int, folder: Path) -> dict[str, 
         try:
             await fleet.start()
             balancer = await programs.balancer(SPEC | {"endpoints": fleet.addresses})
-            crowd = Crowd(balancer.port, clients, 0, partial(small_request, longest), leave=0.0)
+            make = partial(small_request, longest)
+            crowd = Crowd(balancer.port, clients, 0, make, leave=0.0, hurried=1.0)
             asking = asyncio.create_task(crowd.run())
             began = time.time()
             await asyncio.sleep(2.0)
@@ -161,10 +164,26 @@ def _spread(seconds: Iterable[float]) -> dict[str, float]:
     return {name: round(found[int(share * last)], 3) for name, share in shares.items()}
 
 
+def table(figures: dict[str, Any]) -> str:
+    """Write the figures for people."""
+    lines = ["| load | measured | p50 | p99 | max |", "|---|---|---|---|---|"]
+    for load, found in figures.items():
+        for fault in ("kill", "stop"):
+            for name, value in found.get(fault, {}).items():
+                if isinstance(value, dict):
+                    what = f"{fault}: {name.removesuffix('_ms').replace('_', ' ')}, ms"
+                    cells = (load.replace("_", " "), what, *value.values())
+                    lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    stop = next(found["stop"] for found in figures.values() if "stop" in found)
+    late, threshold = stop["requests_after_threshold"], stop["probe_threshold_ms"]
+    lines += ["", f"Requests to a stopped worker after the probe's {threshold} ms: {late}."]
+    return "\n".join(lines) + "\n"
+
+
 @click.command()
 @click.option("--kills", default=24, show_default=True)
 @click.option("--stops", default=5, show_default=True)
-@click.option("--keep", is_flag=True, help="Write the figures to benchmarks/results/.")
+@click.option("--keep", is_flag=True, help="Write faults.json and its table in docs.")
 def main(kills: int, stops: int, *, keep: bool) -> None:
     """Measure how fast a dead or hung worker is left."""
     try:
@@ -177,6 +196,7 @@ def main(kills: int, stops: int, *, keep: bool) -> None:
     print(json.dumps(figures, indent=1))
     if keep:
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
+        put(PAGE, "faults", table(figures))
 
 
 if __name__ == "__main__":

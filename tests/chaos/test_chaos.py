@@ -6,9 +6,9 @@ import pytest
 
 from tests.chaos.run import chaos
 
-SECONDS = 4.0
+SECONDS = 3.0
 WARM_UP = 1.0
-PACE = 0.4
+PACE = 0.3
 
 
 @pytest.mark.parametrize("seed", [1, 2])

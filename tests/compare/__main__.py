@@ -17,10 +17,10 @@ import uvloop
 from tests.compare.cases import Case, cases, varnishtest
 from tests.compare.proxies import PROXIES, Start, version
 from tests.integration.process.harness import free_host
+from tests.pages import put
 
 PAGE = Path("docs/reliability.md")
 RESULTS = Path("benchmarks/results/compare.json")
-BEGIN, END = "<!-- begin: make compare -->\n", "<!-- end: make compare -->\n"
 _AT_ONCE = 2
 
 
@@ -64,14 +64,6 @@ def table(chosen: list[Case], versions: dict[str, str], failures: dict[str, dict
     return "\n".join(lines) + "\n"
 
 
-def write(page: Path, generated: str) -> None:
-    """Put what was generated between the marks."""
-    text = page.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(before + BEGIN + "\n" + generated + "\n" + END + after)
-
-
 @click.command()
 @click.option("--only", default="", help="Only cases whose name contains this; writes nothing.")
 @click.option("--proxy", "proxies", multiple=True, help="Only these; writes nothing.")
@@ -95,7 +87,7 @@ def main(only: str, proxies: tuple[str, ...], *, verbose: bool) -> None:
     generated = table(chosen, {k: v or "" for k, v in versions.items()}, failures)
     print(generated.splitlines()[-1])
     if not only and not proxies:
-        write(PAGE, generated)
+        put(PAGE, "make compare", generated)
         told = {
             name: {case: reason(failure) for case, failure in found.items() if failure}
             for name, found in failures.items()
