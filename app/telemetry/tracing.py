@@ -34,8 +34,6 @@ FIELDS = frozenset({b"traceparent", b"tracestate"})
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-)
 _SERVER_ERROR = 500
 _NS = 1_000_000_000
 _propagator = TraceContextTextMapPropagator()
