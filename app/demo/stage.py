@@ -53,6 +53,8 @@ class Stage:
         self._read = 0
         self._fault_at = 0.0
         self._returned_at: float | None = None
+        self.dashboard = ""
+        """Where the balancer's dashboard is, once everything is set up."""
 
     async def set_up(self) -> str:
         """Start everything; return the balancer's URL once it is ready."""
@@ -71,6 +73,7 @@ class Stage:
         for process in self._processes:
             await process.born()
         told = await balancer.listening()
+        self.dashboard = f"http://127.0.0.1:{told['admin']}/"
         deadline = monotonic() + PATIENCE
         while set(self._monitor.phases.values()) != {"ready"}:  # a worker may have been late
             if monotonic() > deadline:

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 from app.telemetry.endings import COMPLETE
 
 BOUNDS: Final[tuple[float, ...]] = (
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5,
-    10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0,
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5,
+    10.0, 12.5, 15.0, 17.5, 20.0, 25.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0,
 )  # fmt: skip
 """Upper bounds of the histograms' buckets in seconds, each admitted; what is longer comes last."""
 

@@ -82,6 +82,7 @@ def test_a_kill_loses_no_request(tmp_path: Path) -> None:
     assert found["misplaced"] == 0
     assert found["sent_while_out"] == 0
     assert found["retried"] >= 1
+    assert told.startswith("Dashboard: http://127.0.0.1:")
     assert "worker1 is killed (SIGKILL)" in told
     assert "worker1 is in rotation again" in told
     for name in ("in-flight.svg", "report.html"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from tests.integration.process.browser import SLOW, Seen, needs_chromium, tab
+from tests.integration.browser import SLOW, Seen, needs_chromium, tab
 from tests.integration.process.harness import Balancer, Programs, Worker, free_port, until
 from tests.integration.process.load import Load
 

@@ -113,13 +113,10 @@ async def test_the_pool_and_its_endpoints() -> None:
 
 async def test_what_may_come_is_told_as_zero_before_it_comes() -> None:
     found = await samples(View())
+    ejecting = _FATAL | _COUNTED | {Sign.PROBE_FAILED}
     for name, label, those in (
         ("retries_total", "reason", {"refused", "died", "timed_out", "connect_refused"}),
-        (
-            "ejections_total",
-            "reason",
-            {s.name.lower() for s in _FATAL | _COUNTED | {Sign.PROBE_FAILED}},
-        ),
+        ("ejections_total", "reason", {sign.name.lower() for sign in ejecting}),
         ("requests_incomplete_total", "ending", {"sQ", "PQ", "SQ", "SH", "sH", "CH", "CQ"}),
     ):
         told = {key.split("=")[1][:-1] for key in found if key.startswith(f"{name}{{{label}=")}

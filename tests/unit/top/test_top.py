@@ -47,7 +47,7 @@ def test_it_shows_workers_troubles_and_events(busy: View) -> None:
     lines = text(picture(busy), 160).splitlines()
     assert lines[0].startswith("● live")
     assert "pool demo  0 of 8 in flight  0 waiting  2 of 3 workers in rotation" in lines[1]
-    assert "half within 17.5 s" in lines[1]
+    assert "half within 16.2 s" in lines[1]
     assert "⚠ Not ready: stopping." in lines
     workers = [line.split()[0] for line in lines if line.startswith("worker-")]
     assert workers == ["worker-2", "worker-1", "worker-3"]  # trouble first

@@ -1,0 +1,132 @@
+"""Hooks of mkdocs: the page of all fields is made of the pool's schema, at each build.
+
+Named in mkdocs.yml, run by `make docs`. A page of the navigation that does not exist is left out,
+and links to files of the repository that are not part of the site are left as plain text.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+
+from app.config.durations import format_duration
+from app.config.explain import allowed_at
+from app.config.settings import Settings, flag, variable
+from app.config.workerpool import WorkerPool
+
+FIELDS = "fields.md"
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)[^)\s]*)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Leave pages out of the navigation that are not there; put all pages of folders in."""
+    folder = Path(config.docs_dir)
+    config.nav = _existing(config.nav, folder)
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the page of all fields."""
+    files.append(File.generated(config, FIELDS, content=fields_page()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Take links off that lead out of the site: the repository has these files, the site not."""
+    del config, files
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def inside(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(folder, link[2]))
+        return link[1] if target.startswith("..") else link[0]
+
+    return _LINK.sub(inside, markdown)
+
+
+def fields_page() -> str:
+    """Write the reference of the pool's file and of the process's settings."""
+    lines = [
+        "# All fields",
+        "",
+        "Made of the schema that the balancer checks with; `leastwise check FILE` applies it.",
+        "What the fields are for: [configuration](configuration.md).",
+        "",
+        "## The pool's file",
+        "",
+        "| field | default | allowed | |",
+        "|---|---|---|---|",
+    ]
+    lines += [_row(*entry) for entry in spec_fields(WorkerPool)]
+    lines += ["", "## The process", "", "| variable | flag | default | allowed | |"]
+    lines += ["|---|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else _default(field.default)
+        lines.append(
+            f"| `{variable(name)}` | `{flag(name)}` | {default} |"
+            f" {_cell(allowed_at(Settings, (name,)))} | {_cell(field.description or '')} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def spec_fields(
+    model: type[BaseModel], location: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield path, default, what is allowed and description of each field, from the outside in."""
+    for name, field in model.model_fields.items():
+        path = (*location, field.alias or name)
+        inner = _model(field.annotation)
+        default = "required" if field.is_required() else _default(field.default)
+        if inner is not None:
+            default = default if field.default is None else ""
+        yield ".".join(path), default, allowed_at(WorkerPool, path), field.description or ""
+        if inner is not None:
+            yield from spec_fields(inner, path)
+
+
+def _model(hint: object) -> type[BaseModel] | None:
+    for part in (hint, *getattr(hint, "__args__", ())):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{format_duration(value)}`"
+    if isinstance(value, tuple):
+        return "`[]`"
+    return f"`{getattr(value, 'value', value)}`"
+
+
+def _row(path: str, default: str, allowed: str, text: str) -> str:
+    return f"| `{path}` | {default} | {_cell(allowed)} | {_cell(text)} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+def _order(path: Path) -> tuple[bool, str]:
+    return path.name != "README.md", path.name
+
+
+def _existing(nav: Any, folder: Path) -> Any:  # noqa: ANN401 - as deep as mkdocs has it
+    if isinstance(nav, str):
+        if (folder / nav).is_dir():
+            pages = sorted((folder / nav).glob("*.md"), key=_order)
+            return [str(path.relative_to(folder)) for path in pages]
+        return nav if nav == FIELDS or (folder / nav).exists() else None
+    if isinstance(nav, list):
+        return [entry for entry in (_existing(one, folder) for one in nav) if entry]
+    kept = {title: _existing(inside, folder) for title, inside in nav.items()}
+    return {title: inside for title, inside in kept.items() if inside}
