@@ -5,7 +5,7 @@ while idle, from the checks, and the verdicts on the probes (`app.probing.verdic
 
 | sign            | healthy, suspect                | ejected by the probe     | by traffic   |
 |-----------------|---------------------------------|--------------------------|--------------|
-| answered        | = 0                             | = 0                      | = 0          |
+| (an answer)     | = 0                             | = 0                      | = 0          |
 | connect refused | ejected by traffic              | by traffic               | -            |
 | connect silent  | + 1: withheld; at limit ejected | + 1: at limit by traffic | -            |
 | died            | + 1: withheld; at limit ejected | + 1: at limit by traffic | -            |
@@ -16,8 +16,9 @@ while idle, from the checks, and the verdicts on the probes (`app.probing.verdic
 | probe failed    | ejected by the probe            | -                        | -            |
 | probe ignored   | -                               | healthy, = 0             | -            |
 
-`+ 1` and `= 0` are of the failures in a row that requests saw. Withheld: suspect, and it gets
-nothing new. Ejected by traffic is by anything but the probe: what requests and checks met.
+`+ 1` and `= 0` are of the failures in a row that requests saw. An answer is no `Sign`: it ends most
+requests, and `Pool` sets the count itself. Withheld: suspect, and it gets nothing new. Ejected by
+traffic is by anything but the probe: what requests and checks met.
 
 A suspect endpoint is checked at once, by a connect that has to stand for a moment. A closed idle
 connection alone is weak evidence, since a healthy server closes its idle connections too: it gets
@@ -55,7 +56,6 @@ class Health(Enum):
 class Sign(Enum):
     """Something seen of an endpoint; the value is said to people."""
 
-    ANSWERED = "answered"
     CONNECT_REFUSED = "connection refused"
     CONNECT_SILENT = "connection not accepted in time"
     DIED = "connection died during a request"
@@ -107,9 +107,6 @@ class HealthRecord:
 
     def observe(self, sign: Sign, policy: HealthPolicy, now: float, detail: str = "") -> bool:
         """Take in a sign; return whether the state changed. `detail` is said with the reason."""
-        if sign is Sign.ANSWERED:  # on every request's way: first, and without a change of state
-            self.failures = 0
-            return False
         if self.state is Health.EJECTED:
             return self._observe_ejected(sign, policy, now, detail)
         if sign is Sign.CHECK_PASSED:

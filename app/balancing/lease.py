@@ -45,7 +45,6 @@ class Outcome(Enum):
 
 
 SIGNS: Final = {
-    Outcome.ANSWERED: Sign.ANSWERED,
     Outcome.CONNECT_REFUSED: Sign.CONNECT_REFUSED,
     Outcome.CONNECT_SILENT: Sign.CONNECT_SILENT,
     Outcome.DIED: Sign.DIED,

@@ -182,7 +182,7 @@ class Pool:
         self.in_flight -= 1
         self._picker.update(endpoint)
         if outcome is _ANSWERED:
-            endpoint.health.failures = 0  # Sign.ANSWERED without the way there
+            endpoint.health.failures = 0  # see the table in `health`
         else:
             self._account(lease, outcome, now, retry_after, detail)
         if not endpoint.member and endpoint.in_flight == 0:

@@ -31,6 +31,8 @@ minutes answers this, a node that is gone does not, and is seen to be after 25 s
 MAX_IDLE: Final = 128
 """Idle connections kept to one worker at the most."""
 
+_NO_LIMIT: Final = 1 << 62
+
 _OUT_OF_ROTATION: Final = frozenset({Phase.EJECTED, Phase.UNREADY, Phase.DRAINING, Phase.GONE})
 
 
@@ -42,6 +44,10 @@ class Connections:
         self.deadlines = deadlines
         self._idle: dict[Endpoint, list[Upstream]] = {}
         self._open: set[Upstream] = set()
+        self.most_open = _NO_LIMIT
+        """Connections beyond which no idle ones are kept: what is left of the open files is for
+        clients, checks and the admin port."""
+
         pool.observers.append(self)
 
     @property
@@ -91,7 +97,12 @@ class Connections:
         """Keep a connection whose exchange is over for the next one."""
         endpoint = upstream.endpoint
         keep = min(self.pool.policy.timeouts.idle, upstream.idle_for)
-        if keep <= 0 or endpoint not in self.pool.rotation or upstream.transport.is_closing():
+        if (
+            keep <= 0
+            or endpoint not in self.pool.rotation
+            or upstream.transport.is_closing()
+            or len(self._open) > self.most_open
+        ):
             upstream.abort()
             return
         idle = self._idle.get(endpoint)
@@ -176,7 +187,11 @@ class Connections:
         exchange.connected(upstream)
 
     async def _reach(self, upstream: Upstream) -> None:
-        """Open a connection; where files have run out, in the place of an idle one."""
+        """Open a connection; where files are short or have run out, in the place of an idle one."""
+        if len(self._open) >= self.most_open:
+            spare = self._eldest()
+            if spare is not None:
+                self._discard(spare)
         loop = asyncio.get_running_loop()
         spec = upstream.spec
         protocol = cast("asyncio.Protocol", upstream)  # by its methods, not by its base

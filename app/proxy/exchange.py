@@ -124,7 +124,7 @@ class Exchange(Record):
         self.body.add(payload, limit, sending=upstream is not None)
         if upstream is not None:
             upstream.write(self.body.frame(payload))
-        elif self.body.held >= limit and self.downstream is not None:
+        elif (self.body.held >= limit or self.body.crowded) and self.downstream is not None:
             self.downstream.pause()
             if not self._admitted:
                 self.admit(monotonic())
@@ -268,6 +268,8 @@ class Exchange(Record):
             if self.downstream is not None and self._sent_again(Outcome.REFUSED):
                 self._refused_by_worker()
                 return
+        if self.body.held:
+            self.body.answered()  # it may be long, and others need the memory
         self.status = head.status
         self.answered_at = now
         self.bytes_out = len(payload)

@@ -67,6 +67,11 @@ class Replay:
             self.whole = False
             self.let_go()
 
+    def answered(self) -> None:
+        """Take it that the answer has begun: nothing will be sent again."""
+        self.whole = False
+        self.let_go()
+
     def let_go(self) -> None:
         """Hold nothing more."""
         self._memory.held -= self.held

@@ -43,6 +43,9 @@ BODY_TOO_LARGE: Final = Problem(
     413, "http_request_error", "The request's body is larger than allowed."
 )
 
+_PHRASES: Final = {414: "URI Too Long"}
+"""As RFC 9110 has them, where `http` of the oldest Python has others."""
+
 _REFUSALS: Final = {
     QueueFull: "Every worker is at its limit, and the queue is full.",
     QueueTimeout: "Every worker stayed at its limit for as long as a request may wait.",
@@ -90,7 +93,7 @@ def serialise(
     lines: bytes = b"",
 ) -> bytes:
     """Write the whole answer, with further field `lines`; without its body for HEAD."""
-    phrase = HTTPStatus(problem.status).phrase
+    phrase = _PHRASES.get(problem.status) or HTTPStatus(problem.status).phrase
     body = json.dumps(
         {
             "type": "about:blank",

@@ -35,7 +35,7 @@ from app.probing.prober import Prober
 from app.proxy.deadlines import TICK
 from app.proxy.listener import Listener
 from app.proxy.proxy import Proxy
-from app.runtime.limits import most_connections, raise_open_files
+from app.runtime.limits import most_connections, most_worker_connections, raise_open_files
 from app.telemetry.access_log import AccessLog
 from app.telemetry.state import Telemetry
 
@@ -128,7 +128,9 @@ class Balancer:
     async def run(self) -> None:
         """Serve until `stop`, then drain. Raises `CannotListenError`."""
         settings = self.settings
-        limit = most_connections(raise_open_files(), settings.max_connections)
+        open_files = raise_open_files()
+        limit = most_connections(open_files, settings.max_connections)
+        self.proxy.connections.most_open = most_worker_connections(open_files, limit)
         listener = Listener(self.proxy, limit)
         try:
             with _naming("listen", settings.listen):

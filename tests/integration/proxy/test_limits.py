@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.proxy.downstream import Downstream
-from tests.integration.proxy.harness import Scene, Stage, eventually, narrow
+from tests.integration.proxy.harness import Scene, Stage, eventually, hold_back, narrow
 from tests.integration.proxy.problems import check
 from tests.integration.proxy.wire import Wire, request, response
 
@@ -260,3 +260,61 @@ async def test_what_goes_beyond_the_memory_of_all_is_sent_but_not_sent_again(sta
         assert got.body == b"y" * 900
         await again.send(response(b"kept"))
         assert (await small.response()).body == b"kept"
+
+
+async def test_a_head_at_the_limits_passes_whatever_its_body_holds(stage: Stage) -> None:
+    async with stage(settings={"max_target_bytes": 256, "max_headers": 8}) as scene:
+        lines, body = [f"X-{number}: {'v' * 100}" for number in range(6)], b"\n" * 5000
+        client = await scene.client()
+        await client.send(request("/" + "x" * 255, *lines, method="PUT", body=body))
+        worker, got = await scene.worker.request()
+        assert got.body == body
+        await worker.send(response(b"ok"))
+        assert (await client.response()).body == b"ok"
+
+
+async def test_a_body_is_let_go_when_the_answer_begins(stage: Stage) -> None:
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(request(method="PUT", body=b"y" * 600))
+        worker, _ = await scene.worker.request()
+        assert scene.proxy.replays.held == 600
+        await worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        await eventually(lambda: scene.proxy.replays.held == 0)
+        await worker.send(b"k")
+        assert (await client.response()).body == b"ok"
+
+
+async def test_where_memory_is_full_an_upload_is_not_collected_but_sent(stage: Stage) -> None:
+    """Nor is it read on while it waits for a slot."""
+    async with stage(maxInFlight=1, settings={"replay_memory_bytes": 100}) as scene:
+        busy, late = await scene.client(), await scene.client()
+        await busy.send(request())
+        worker, _ = await scene.worker.request()
+        await late.send(request("/", "Content-Length: 5000000", method="PUT") + b"x" * 101)
+        await scene.queued(1)
+        (waiting,) = (d for d in scene.proxy.downstreams if d._decoder is not None)
+        await hold_back(late, waiting)
+        assert scene.proxy.replays.held < 1_000_000
+        await worker.send(response(b"ok"))
+        assert (await busy.response()).body == b"ok"
+        await worker.request_head()
+        await eventually(lambda: scene.proxy.replays.held == 0)
+        late.reset()
+        await worker.gone()
+
+
+async def test_what_a_client_had_that_leaves_is_counted_no_more(stage: Stage) -> None:
+    async with stage(maxInFlight=1) as scene:
+        busy, uploading, waiting = [await scene.client() for _ in range(3)]
+        await busy.send(request(method="PUT", body=b"x" * 100))
+        worker, _ = await scene.worker.request()
+        await uploading.send(request("/", "Content-Length: 50", method="PUT") + b"y" * 10)
+        await waiting.send(request(method="PUT", body=b"z" * 1000))
+        await eventually(lambda: scene.proxy.replays.held == 1110)
+        uploading.reset()
+        waiting.reset()
+        await eventually(lambda: scene.proxy.replays.held == 100)
+        busy.reset()
+        await worker.gone()
+        await eventually(lambda: scene.proxy.replays.held == 0)

@@ -1,8 +1,12 @@
 """How long connections live: HTTP/1.0 and 1.1, keep-alive on both sides, pipelining."""
 
+import resource
+
 import pytest
 
-from tests.integration.proxy.harness import Stage, eventually
+from app.proxy.connections import MAX_IDLE
+from app.runtime.limits import most_connections, most_worker_connections
+from tests.integration.proxy.harness import Scene, Stage, eventually
 from tests.integration.proxy.wire import Request, Wire, chunked, request, response
 
 OLD = "HTTP/1.0"
@@ -189,6 +193,20 @@ async def test_a_worker_that_tells_a_short_keep_alive_is_left_in_time(stage: Sta
         await worker.gone()
 
 
+async def test_a_connection_is_kept_for_a_second_less_than_the_worker_tells(stage: Stage) -> None:
+    async with stage() as scene:
+        client = await scene.client()
+        await client.send(request())
+        worker, _ = await scene.worker.request()
+        await worker.send(response(b"", "Keep-Alive: timeout=30"))
+        await client.response()
+        ((upstream,),) = scene.proxy.connections._idle.values()
+        assert upstream.idle_since < upstream.armed <= upstream.idle_since + 29
+        assert scene.proxy.connections.expire(upstream, upstream.idle_since + 28.9) is not None
+        assert scene.proxy.connections.expire(upstream, upstream.idle_since + 29.1) is None
+        await worker.gone()
+
+
 async def test_idle_connections_are_closed_when_their_worker_leaves_the_rotation(
     stage: Stage,
 ) -> None:
@@ -231,3 +249,61 @@ async def test_thousands_of_pipelined_requests_that_we_answer_ourselves(stage: S
         assert [answer.get(b"x-request-id") for answer in answers] == ids
         await worker.send(response())
         await busy.response()
+
+
+async def serve(scene: Scene, clients: list[Wire], most: int) -> list[Wire]:
+    """Let each client have a request under way at the same time; return the workers' wires.
+
+    Of the connections beyond `most` that become idle, see that they are closed.
+    """
+    wires = []
+    for client in clients:
+        await client.send(request())
+        wires.append(await (await scene.chosen()).connection())
+        await wires[-1].request()
+    for client, wire in zip(clients, wires, strict=True):
+        await wire.send(response(b"ok"))
+        assert (await client.response()).body == b"ok"
+        if scene.proxy.connections.open > most:
+            await wire.gone()
+    return wires
+
+
+async def test_so_many_idle_connections_are_kept_to_a_worker(stage: Stage) -> None:
+    async with stage() as scene:
+        clients = [await scene.client() for _ in range(MAX_IDLE + 2)]
+        wires = await serve(scene, clients, most=1000)
+        await eventually(lambda: scene.proxy.connections.open == MAX_IDLE)
+        for wire in wires[MAX_IDLE:]:
+            await wire.gone()
+
+
+async def test_idle_connections_are_kept_only_within_the_open_files_for_workers(
+    stage: Stage,
+) -> None:
+    async with stage() as scene:
+        scene.proxy.connections.most_open = 3
+        clients = [await scene.client() for _ in range(5)]
+        await serve(scene, clients, most=3)
+        await eventually(lambda: scene.proxy.connections.open == 3)
+
+
+async def test_an_idle_connection_makes_room_for_one_to_another_worker(stage: Stage) -> None:
+    async with stage(2) as scene:
+        scene.proxy.connections.most_open = 1
+        clients = [await scene.client() for _ in range(2)]
+        for client in clients:  # each goes to the worker that was not chosen last
+            await client.send(request())
+            worker = await (await scene.chosen()).connection()
+            await worker.request()
+            await worker.send(response(b"ok"))
+            assert (await client.response()).body == b"ok"
+            await eventually(lambda: scene.proxy.connections.open == 1)
+        assert [one.spoken for one in scene.workers] == [1, 1]
+
+
+async def test_the_limit_is_what_the_open_files_leave(stage: Stage) -> None:
+    async with stage() as scene:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        clients = most_connections(soft, None)
+        assert scene.proxy.connections.most_open == most_worker_connections(soft, clients)

@@ -73,14 +73,12 @@ class Worker:
                 self.begins_anew()
                 self.recovered_at = now
             elif self.by_probe:
-                self.failures = 0 if sign is Sign.ANSWERED else self.failures + counted
+                self.failures += counted
                 met = counted and self.failures >= LIMIT
                 self.by_probe = not met and sign not in {Sign.CONNECT_REFUSED, Sign.CHECK_FAILED}
             return
         if sign is Sign.CHECK_PASSED:
             self.suspect = self.withheld = False
-        if sign is Sign.ANSWERED:
-            self.failures = 0
         self.failures += counted
         self.suspect |= sign in {Sign.CONNECT_SILENT, Sign.DIED, Sign.IDLE_CLOSED}
         self.withheld |= sign in {Sign.CONNECT_SILENT, Sign.DIED}
@@ -303,9 +301,9 @@ class PoolMachine(RuleBasedStateMachine):
         if outcome is Outcome.REFUSED:
             pause = REFUSAL_PAUSE if retry_after is None else min(retry_after, REFUSAL_PAUSE_MAX)
             worker.paused_until = max(self.now + pause, worker.paused_until or 0.0)
-        elif outcome is Outcome.ANSWERED or (
-            outcome.name in Sign.__members__ and lease.granted_at >= worker.recovered_at
-        ):
+        elif outcome is Outcome.ANSWERED:
+            worker.failures = 0
+        elif outcome.name in Sign.__members__ and lease.granted_at >= worker.recovered_at:
             worker.shows(Sign[outcome.name], self.now)
         self.forget(worker)
         lease.release(outcome, self.now, retry_after=retry_after)

@@ -192,7 +192,7 @@ def test_an_ejected_endpoint_gets_nothing_until_a_check_passes() -> None:
     endpoint = pool.endpoints["a"]
     pool.observe(endpoint, Sign.CONNECT_REFUSED, 0.0)
     client = wait(pool)
-    for stale in [Sign.ANSWERED, Sign.PROBE_IGNORED, Sign.IDLE_CLOSED]:
+    for stale in [Sign.PROBE_IGNORED, Sign.IDLE_CLOSED]:
         pool.observe(endpoint, stale, 1.0)
     assert (client.got, endpoint.phase) == ("", Phase.EJECTED)
     pool.observe(endpoint, Sign.CHECK_PASSED, 2.0)

@@ -102,6 +102,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "Grafana dashboard": (
         "--set=grafanaDashboard.enabled=true,grafanaDashboard.annotations.folder=Serving",
     ),
+    "a token for the admin port": (
+        "--set=admin.tokenSecret.name=lb-admin,admin.tokenSecret.key=reader",
+        "--set=serviceMonitor.enabled=true",
+    ),
     "NetworkPolicy": ("--set=networkPolicy.enabled=true",),
     "NetworkPolicy without Prometheus": (
         "--set=networkPolicy.enabled=true,networkPolicy.adminFrom=null",

@@ -5,9 +5,20 @@ from typing import Any, cast
 import pytest
 
 from app.admin.api import create_app as create_admin
+from app.admin.auth import OPEN
 from app.worker.api import create_app as create_worker
 from app.worker.settings import WorkerSettings
-from tests.unit.chart.helm import DEFAULT, OPTIONS, OWN_SERVICE, container, find, pod, pods, render
+from tests.unit.chart.helm import (
+    DEFAULT,
+    OPTIONS,
+    OWN_SERVICE,
+    container,
+    environment,
+    find,
+    pod,
+    pods,
+    render,
+)
 
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
@@ -21,7 +32,8 @@ def test_restricted(options: tuple[str, ...]) -> None:
             "seccompProfile": {"type": "RuntimeDefault"},
         }
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & spec.keys()
-        assert all(volume.keys() == {"name", "configMap"} for volume in spec.get("volumes", []))
+        kinds = {kind for volume in spec.get("volumes", []) for kind in volume.keys() - {"name"}}
+        assert kinds <= {"configMap", "secret"}
         assert spec["enableServiceLinks"] is False
         for one in spec["containers"]:
             assert one["securityContext"] == {
@@ -123,6 +135,30 @@ def test_the_configmap_is_mounted_as_a_directory() -> None:
     assert volume == {"name": "pool", "configMap": {"name": "lb"}}
     assert find("ConfigMap")["metadata"]["name"] == "lb"
     assert find("ConfigMap")["data"].keys() == {"pool.yaml"}
+
+
+def test_the_admin_ports_token_is_a_file_and_no_variable() -> None:
+    options = OPTIONS["a token for the admin port"]
+    balancer = container("balancer", options)
+    _, mount = balancer["volumeMounts"]
+    _, volume = pod("balancer", options)["volumes"]
+    assert volume == {
+        "name": "admin-token",
+        "secret": {"secretName": "lb-admin", "items": [{"key": "reader", "path": "token"}]},
+    }
+    assert mount["name"] == volume["name"]
+    assert mount["readOnly"] is True
+    assert "subPath" not in mount  # so that a changed Secret arrives
+    assert environment(options)["LEASTWISE_ADMIN_TOKEN_FILE"] == f"{mount['mountPath']}/token"
+    probes = [balancer["readinessProbe"], balancer["livenessProbe"]]
+    assert {probe["httpGet"]["path"] for probe in probes} == OPEN
+    assert "LEASTWISE_ADMIN_TOKEN_FILE" not in environment()
+
+
+def test_prometheus_brings_the_token() -> None:
+    (endpoint,) = find("ServiceMonitor", OPTIONS["a token for the admin port"])["spec"]["endpoints"]
+    credentials = {"name": "lb-admin", "key": "reader"}
+    assert endpoint["authorization"] == {"type": "Bearer", "credentials": credentials}
 
 
 def test_workers() -> None:

@@ -57,7 +57,7 @@ def test_the_balancer_accepts_it(monkeypatch: pytest.MonkeyPatch, options: tuple
     assert container("balancer", options)["args"] == ["serve"]
     assert all(name.startswith(PREFIX) for name in environment(options))
     read = settings(monkeypatch, options)
-    (mount,) = container("balancer", options)["volumeMounts"]
+    mount = container("balancer", options)["volumeMounts"][0]
     assert str(read.config) == f"{mount['mountPath']}/pool.yaml"
     assert (read.listen.port, read.admin_listen.port) == (8000, 9000)
     host = "::" if options == OPTIONS["IPv6"] else "0.0.0.0"

@@ -67,6 +67,9 @@ REFUSED = {
     "--set=settings.clientIdleTimeout=0": "at '/settings/clientIdleTimeout': minimum: got 0",
     "--set=settings.trustedNetworks=10.0.0.0/8": "at '/settings/trustedNetworks': got string",
     "--set=settings.port=80": "at '/settings': additional properties 'port' not allowed",
+    "--set=admin.token=secret": "at '/admin': additional properties 'token' not allowed",
+    "--set=admin.tokenSecret.name=A": "at '/admin/tokenSecret/name': 'A' does not match pattern",
+    "--set=admin.tokenSecret.key=": "at '/admin/tokenSecret/key': '' does not match pattern",
     "--set=podLabels.a=1": "at '/podLabels/a': got number, want string",
     "--set=podDisruptionBudget.maxUnavailable=half": "'half' does not match pattern",
     "--set=pool.endpoints={a:1}": "at '/pool': additional properties 'endpoints' not allowed",
@@ -233,7 +236,7 @@ BY_THE_CHART = {"config", "listen", "admin_listen", "drain_delay", "drain_timeou
 """Settings that the chart gives itself."""
 
 BY_SECRET = {"admin_token", "admin_token_file"}
-"""Settings that are no values: a secret would stand in the release."""
+"""Settings that are no values: a secret would stand in the release. See `admin.tokenSecret`."""
 
 BY_THE_POD = {"namespace", "kubeconfig"}
 """Settings that a pod of the chart needs none of: its service account has both."""
