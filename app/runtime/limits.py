@@ -1,9 +1,12 @@
-"""How many client connections the process can hold: what the limit of open files allows."""
+"""How many connections the process can hold: what the limit of open files allows."""
 
 import resource
 
-RESERVE = 128
-"""Open files kept for everything but clients and workers: the log, the probes, the admin port."""
+from app.probing.prober import MAX_SOCKETS
+
+RESERVE = 96 + MAX_SOCKETS
+"""Open files kept for everything but clients and workers: the checks and probes at their most, and
+what the log, the event loop, the Kubernetes API, look-ups of names and the admin port need."""
 
 _ENOUGH = 1 << 20
 """More open files than this are asked for by nobody; "unlimited" is taken for it."""
@@ -27,3 +30,12 @@ def most_connections(open_files: int, wanted: int | None) -> int:
     """
     possible = max(1, (open_files - RESERVE) // 2)
     return possible if wanted is None else min(wanted, possible)
+
+
+def most_worker_connections(open_files: int, clients: int) -> int:
+    """Return how many connections to workers there may be at once, those that are idle included.
+
+    All that the clients leave, so that no client lacks one; beyond that an idle one has to go
+    before another is opened.
+    """
+    return max(clients, open_files - RESERVE - clients)
