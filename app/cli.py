@@ -1,6 +1,7 @@
 """The command line: one program, its roles by subcommand.
 
-Each setting of `serve` is a flag and a `LEASTWISE_*` variable; the flag wins.
+Each setting of `serve` is a flag and a `LEASTWISE_*` variable, and the flag wins; a secret is a
+variable only.
 """
 
 import sys
@@ -39,14 +40,18 @@ def cli() -> None:
 @click.option("--config", metavar="FILE", help="The pool's YAML file, followed live.")
 @click.option("--listen", metavar="HOST:PORT", help="Data port.  [default: 0.0.0.0:8000]")
 @click.option("--admin-listen", metavar="HOST:PORT", help="Admin port.  [default: 127.0.0.1:9000]")
+@click.option("--admin-token-file", metavar="FILE", help="Whose token readers of that must bring.")
 @click.option("--drain-delay", metavar="SECONDS", help="Accept for so long after SIGTERM.")
 @click.option("--drain-timeout", metavar="SECONDS", help="Then let requests end for so long.")
 @click.option("--client-header-timeout", metavar="SECONDS", help="For a whole request head.")
 @click.option("--client-body-timeout", metavar="SECONDS", help="For a pause within a body.")
 @click.option("--client-idle-timeout", metavar="SECONDS", help="For an idle client connection.")
 @click.option("--max-header-bytes", metavar="BYTES", type=int, help="Longest request head.")
+@click.option("--max-headers", metavar="N", type=int, help="Most fields in a request head.")
+@click.option("--max-target-bytes", metavar="BYTES", type=int, help="Longest request target.")
 @click.option("--max-body-bytes", metavar="BYTES", type=int, help="Longest request body.")
 @click.option("--max-connections", metavar="N", type=int, help="Most clients at once.")
+@click.option("--replay-memory-bytes", metavar="BYTES", type=int, help="Bodies kept, altogether.")
 @click.option("--trusted-networks", metavar="CIDR,...", help="Whose X-Forwarded-* are kept.")
 @click.option("--namespace", metavar="NAME", help="Where the pool's Service is.")
 @click.option("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API.")

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Generator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 _GRACE = 1
 """Seconds that admin requests may take to end when the process stops."""
@@ -17,7 +17,7 @@ _GRACE = 1
 class AdminServer(uvicorn.Server):
     """uvicorn without hands on the signals."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -20,6 +20,9 @@ from app.config.durations import format_duration, parse_duration
 RULE = "leastwise_rule"
 """The type of pydantic errors that carry our own words."""
 
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_TOKEN_LOW, _TOKEN_HIGH = 16, 4096
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
@@ -118,6 +121,40 @@ class HostPort:
     ) -> JsonSchemaValue:
         """Describe a text; its inside is what no pattern describes well."""
         return {"type": "string", "minLength": len("a:1"), "maxLength": addresses.MAX_LENGTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Annotates a secret that a reader of the admin port has to bring. No error ever shows it."""
+
+    @property
+    def allowed(self) -> str:
+        """Length and characters."""
+        return (
+            f"a token of {_TOKEN_LOW} to {_TOKEN_HIGH} of a-z A-Z 0-9 - . _ ~ + /, with = at the"
+            " end only"
+        )
+
+    def parse(self, value: object) -> SecretStr:
+        """Read a text; a SecretStr is read the same way. Raises a rule's error."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        found = broken_token(text) if isinstance(text, str) else "no text"
+        if found is not None:
+            raise broken_rule(found, self.allowed)
+        return SecretStr(str(text))
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Read as `parse` does, all in one step: pydantic's own error would show the secret."""
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+
+def broken_token(text: str) -> str | None:
+    """Say what is wrong with a bearer token (RFC 6750, section 2.1), without showing it."""
+    if not _TOKEN_LOW <= len(text) <= _TOKEN_HIGH:
+        return f"a token of {len(text)} characters"
+    return None if _TOKEN.fullmatch(text) else "a token with other characters"
 
 
 def broken_rule(found: str, allowed: str, *, key: str | None = None) -> PydanticCustomError:

@@ -13,15 +13,25 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError, Problem
 from app.config.explain import OR_NULL, Finding, findings, show, unknown
-from app.config.fields import Allowed, Duration, HostPort, broken_rule
+from app.config.fields import Allowed, Duration, HostPort, Token, broken_rule
 
 PREFIX = "LEASTWISE_"
+
+WITHOUT_FLAG = frozenset({"admin_token"})
+"""Settings by variable alone: everybody on the machine can read a process's flags."""
 
 _SERVICE_LINK = re.compile(
     PREFIX + r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
@@ -74,6 +84,8 @@ Family = Annotated[Literal["ipv4", "ipv6"], BeforeValidator(_lower)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), Allowed(_NETWORKS_ALLOWED)
 ]
+AdminToken = Annotated[SecretStr, Token()]
+TokenPath = Annotated[Path, Allowed("the path of a file that holds the admin token")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
 Switch = Annotated[bool, BeforeValidator(_switch), Allowed(_SWITCH_ALLOWED)]
@@ -98,7 +110,13 @@ class Settings(BaseSettings):
     """The data port; port 0 takes any free one."""
 
     admin_listen: Listen = AddressPort("127.0.0.1", 9000)
-    """The admin port; port 0 takes any free one."""
+    """The admin port; port 0 takes any free one. By default this machine alone reaches it."""
+
+    admin_token: AdminToken | None = None
+    """What readers of the admin port have to bring as a bearer token; unset for nothing."""
+
+    admin_token_file: TokenPath | None = None
+    """The file that holds that token, such as a mounted Secret: read again at each use."""
 
     drain_delay: Delay = 0.0
     """How long new connections are still accepted after SIGTERM, while readiness is false already:
@@ -121,11 +139,21 @@ class Settings(BaseSettings):
     max_header_bytes: int = Field(default=32_768, ge=1024, le=1_048_576)
     """Longest request head, in bytes."""
 
+    max_headers: int = Field(default=128, ge=1, le=10_000)
+    """Most fields in a request head."""
+
+    max_target_bytes: int = Field(default=16_384, ge=256, le=1_048_576)
+    """Longest request target (path and query), in bytes."""
+
     max_body_bytes: int | None = Field(default=None, ge=0)
     """Longest request body, in bytes; unset for no limit."""
 
     max_connections: int | None = Field(default=None, ge=1)
     """Most client connections at once; unset for what the limit of open files allows."""
+
+    replay_memory_bytes: int = Field(default=256 * 1024 * 1024, ge=0)
+    """Most request bodies kept for sending again, in bytes, of all requests together. What does not
+    fit is not sent again."""
 
     trusted_networks: Networks = ()
     """Clients whose X-Forwarded-* headers are kept: those of other proxies."""
@@ -163,6 +191,13 @@ class Settings(BaseSettings):
     timing_headers: Switch = True
     """Whether answers say how they came about, by X-Leastwise-Attempts, X-Leastwise-Worker and
     Server-Timing."""
+
+    @field_validator("admin_token_file")
+    @classmethod
+    def _one_token(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and info.data.get("admin_token") is not None:
+            raise broken_rule(f"this and {variable('admin_token')}", "one of the two")
+        return path
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:

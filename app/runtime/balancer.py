@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 
+from starlette.types import ASGIApp
+
 from app.admin.api import create_app
+from app.admin.auth import RequireToken, token_of
 from app.admin.server import AdminServer, open_socket
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.lease import Outcome
@@ -49,7 +52,7 @@ class Balancer:
     """One pool behind one data port. To be made and run in a running event loop."""
 
     def __init__(self, settings: Settings, worker_pool: WorkerPool) -> None:
-        """Join the parts."""
+        """Join the parts. Raises `ConfigError` if the admin token's file cannot be accepted."""
         self.settings = settings
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
         self.proxy = Proxy(asyncio.get_running_loop(), settings, self.pool)
@@ -64,6 +67,7 @@ class Balancer:
         """The data port and the admin port that are listened on."""
 
         self._worker_pool = worker_pool
+        self._admin_token = token_of(settings)
         self._prober = Prober(self.pool, self.telemetry.events.probe_ignored)
         self._discovery = Discovery(worker_pool.spec, self._discovered, self._follow_service)
         self._synced = False
@@ -132,7 +136,7 @@ class Balancer:
             with _naming("admin_listen", settings.admin_listen):
                 admin_socket = open_socket(settings.admin_listen.host, settings.admin_listen.port)
             self.ports = (listener.ports[0], admin_socket.getsockname()[1])
-            admin = AdminServer(create_app(self))
+            admin = AdminServer(self._admin())
             async with asyncio.TaskGroup() as group:
                 parts = [
                     group.create_task(self._prober.run()),
@@ -156,6 +160,10 @@ class Balancer:
         finally:
             listener.close()
             self.proxy.close()
+
+    def _admin(self) -> ASGIApp:
+        app = create_app(self)
+        return app if self._admin_token is None else RequireToken(app, self._admin_token)
 
     async def _drain(self, listener: Listener) -> None:
         """Send the clients away, those with a request after its answer."""

@@ -145,10 +145,12 @@ class Balancer(Program):
             self.port, self.admin_port = int(match[1]), int(match[2])
         return match is not None
 
-    async def ask(self, path: str) -> httpx.Response:
+    async def ask(self, path: str, token: str | None = None) -> httpx.Response:
         """Ask the admin port."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=LIMIT) as client:
-            return await client.get(f"http://127.0.0.1:{self.admin_port}{path}")
+            url = f"http://127.0.0.1:{self.admin_port}{path}"
+            return await client.get(url, headers=headers)
 
     async def view(self) -> dict[str, Any]:
         """Return `/workers`."""
@@ -214,6 +216,9 @@ class Programs:
         self.environment: dict[str, str] = {}
         """Variables of the processes, beside those of the tests that are no setting."""
 
+        self.tracebacks = False
+        """Whether the log may hold some: those of errors that are handled, at level debug."""
+
         self._all: list[Program] = []
 
     async def __aenter__(self) -> Self:
@@ -230,7 +235,8 @@ class Programs:
         for program in self._all:  # pytest shows this if the test failed
             print(f"--- {program.name}\n{program.stdout()}{program.stderr()}")
         for program in self._all:
-            assert "Traceback" not in program.stderr(), f"{program.name} had an exception"
+            clean = self.tracebacks or "Traceback" not in program.stderr()
+            assert clean, f"{program.name} had an exception"
 
     async def workers(self, number: int, **flags: object) -> list[Worker]:
         """Start several; `balancer` waits for them, so that all start at once."""

@@ -1,13 +1,15 @@
 """The admin port of the real process: what it says, and that load elsewhere does not silence it."""
 
 import asyncio
+import signal
 from time import monotonic
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.integration.process.client import Connection, check, compute, get
-from tests.integration.process.harness import Balancer, Programs, free_host, until
+from tests.integration.process.harness import Balancer, Programs, free_host, until, write_pool
 from tests.integration.process.load import Load
 
 CAP = 4
@@ -123,6 +125,68 @@ async def test_the_data_port_reserves_no_path(programs: Programs) -> None:
             assert (answer.status, answer.headers["via"]) == (200, "1.1 leastwise")
         missing = await connection.ask(get("/workers"))
         assert missing.status == 404  # the worker's word
+
+
+SECRETS = ("the-admin-token-0123", "the-api-token-456789")
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: here
+contexts: [{{name: here, context: {{cluster: it, user: me, namespace: default}}}}]
+clusters: [{{name: it, cluster: {{server: "http://{address}"}}}}]
+users: [{{name: me, user: {{token: the-api-token-456789}}}}]
+"""
+
+
+@pytest.mark.parametrize("source", ["variable", "file"])
+async def test_no_secret_shows_in_a_view_or_in_the_log(programs: Programs, source: str) -> None:
+    token = SECRETS[0]
+    programs.tracebacks = True
+    kubeconfig, secret = programs.folder / "kubeconfig", programs.folder / "token"
+    kubeconfig.write_text(KUBECONFIG.format(address=f"{free_host()}:9"))
+    flags: dict[str, object] = {"kubeconfig": kubeconfig, "log_level": "debug"}
+    if source == "file":
+        secret.write_text(token)
+        flags["admin_token_file"] = secret
+    else:
+        programs.environment["LEASTWISE_ADMIN_TOKEN"] = token
+    service = {"service": {"name": "worker", "port": "http"}}
+    balancer = await programs.balancer(service, **flags)
+
+    async def api_was_asked() -> bool:
+        ready = await balancer.ask("/readyz?verbose")
+        return bool(ready.json()["discovery"]["restarts"])
+
+    await until("the Kubernetes API was asked in vain", api_was_asked)
+    assert (await balancer.ask("/healthz")).status_code == 200
+    paths = (await balancer.ask("/openapi.json", token)).json()["paths"]
+    assert "/workers" in paths
+    said = []
+    for path in [*paths, "/docs", "/openapi.json", "/readyz?verbose", "/nowhere"]:
+        for given in (None, token, f"{token}x"):
+            answer = await balancer.ask(path, given)
+            is_open = path.partition("?")[0] in {"/healthz", "/readyz"}
+            assert (answer.status_code == 401) is (given != token and not is_open), path
+            said.append(f"{answer.text} {answer.headers}")
+    if source == "file":
+        secret.unlink()
+        assert (await balancer.ask("/workers", token)).status_code == 200
+    balancer.signal(signal.SIGTERM)
+    assert await balancer.end() == 0
+    for secret_text in SECRETS:
+        assert secret_text not in "".join([*said, balancer.stderr(), balancer.stdout()])
+
+
+async def test_a_bad_token_is_told_and_not_shown(programs: Programs) -> None:
+    secret = programs.folder / "token"
+    secret.write_text("hunter2")
+    config = programs.folder / "pool.yaml"
+    write_pool(config, pool("127.0.0.1:9"))
+    balancer = await programs.start_balancer(config, admin_token_file=secret)
+    assert await balancer.end() == 2
+    assert "found a token of 7 characters, allowed: a token of 16" in balancer.stderr()
+    assert "hunter2" not in balancer.stderr()
 
 
 async def _seconds(balancer: Balancer, path: str) -> float:

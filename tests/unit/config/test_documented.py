@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from app.cli import serve
 from app.config.durations import parse_duration
-from app.config.settings import Settings, flag, variable
+from app.config.settings import WITHOUT_FLAG, Settings, flag, variable
 from app.config.workerpool import PoolSpec
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
@@ -58,8 +58,9 @@ def test_each_field_of_the_pool(name: str, field: FieldInfo) -> None:
 def test_each_setting_of_the_process(name: str) -> None:
     _, said_flag, said_default, _ = cells(variable(name))
     default = Settings.model_fields[name].default
-    assert said_flag == flag(name)
-    assert any(said_flag in option.opts for option in serve.params)
+    assert said_flag == ("" if name in WITHOUT_FLAG else flag(name))
+    options = [option for parameter in serve.params for option in parameter.opts]
+    assert (flag(name) in options) is (name not in WITHOUT_FLAG)
     if default is None or default == ():
         assert said_default in {"none", "from nofile"}
     elif isinstance(default, bool):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
@@ -17,14 +17,19 @@ VARIABLES = [
     "LEASTWISE_CONFIG",
     "LEASTWISE_LISTEN",
     "LEASTWISE_ADMIN_LISTEN",
+    "LEASTWISE_ADMIN_TOKEN",
+    "LEASTWISE_ADMIN_TOKEN_FILE",
     "LEASTWISE_DRAIN_DELAY",
     "LEASTWISE_DRAIN_TIMEOUT",
     "LEASTWISE_CLIENT_HEADER_TIMEOUT",
     "LEASTWISE_CLIENT_BODY_TIMEOUT",
     "LEASTWISE_CLIENT_IDLE_TIMEOUT",
     "LEASTWISE_MAX_HEADER_BYTES",
+    "LEASTWISE_MAX_HEADERS",
+    "LEASTWISE_MAX_TARGET_BYTES",
     "LEASTWISE_MAX_BODY_BYTES",
     "LEASTWISE_MAX_CONNECTIONS",
+    "LEASTWISE_REPLAY_MEMORY_BYTES",
     "LEASTWISE_TRUSTED_NETWORKS",
     "LEASTWISE_NAMESPACE",
     "LEASTWISE_KUBECONFIG",
@@ -70,7 +75,10 @@ def test_the_defaults() -> None:
     assert settings.client_header_timeout == 10
     assert settings.client_body_timeout == 30
     assert settings.client_idle_timeout == 620
+    assert (settings.admin_token, settings.admin_token_file) == (None, None)
     assert settings.max_header_bytes == 32_768
+    assert (settings.max_headers, settings.max_target_bytes) == (128, 16_384)
+    assert settings.replay_memory_bytes == 268_435_456
     assert settings.max_body_bytes is None
     assert settings.max_connections is None
     assert settings.trusted_networks == ()
@@ -89,6 +97,12 @@ def test_the_defaults() -> None:
         ("DRAIN_TIMEOUT", "10m", 600.0),
         ("CLIENT_HEADER_TIMEOUT", "500ms", 0.5),
         ("MAX_HEADER_BYTES", "65536", 65_536),
+        ("MAX_HEADERS", "1", 1),
+        ("MAX_TARGET_BYTES", "8192", 8192),
+        ("REPLAY_MEMORY_BYTES", "0", 0),
+        ("ADMIN_TOKEN", "0123456789abcdef=", SecretStr("0123456789abcdef=")),
+        ("ADMIN_TOKEN", "", None),
+        ("ADMIN_TOKEN_FILE", "/etc/token", Path("/etc/token")),
         ("MAX_BODY_BYTES", "0", 0),
         ("MAX_CONNECTIONS", "100", 100),
         ("MAX_CONNECTIONS", "", None),
@@ -149,6 +163,10 @@ def test_settings_are_frozen() -> None:
         ("client_idle_timeout", "25h", TIMEOUT),
         ("max_header_bytes", "32k", "a whole number from 1024 to 1048576"),
         ("max_header_bytes", "100", "a whole number from 1024 to 1048576"),
+        ("max_headers", "0", "a whole number from 1 to 10000"),
+        ("max_target_bytes", "16k", "a whole number from 256 to 1048576"),
+        ("max_target_bytes", "255", "a whole number from 256 to 1048576"),
+        ("replay_memory_bytes", "-1", "a whole number from 0 up"),
         ("max_body_bytes", "-1", "a whole number from 0 up"),
         ("max_connections", "0", "a whole number from 1 up"),
         ("trusted_networks", "10.0.0.1/8", NETWORKS),
@@ -168,6 +186,35 @@ def test_a_bad_value_is_told_with_its_variable_or_its_flag(
     assert complaint(**{name: text}) == f"--{name.replace('_', '-')}: {told}"
     environment.setenv(f"LEASTWISE_{name.upper()}", text)
     assert complaint() == f"LEASTWISE_{name.upper()}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("token", "found"),
+    [
+        ("hunter2", "a token of 7 characters"),
+        ("hunter2" * 1000, "a token of 7000 characters"),
+        ("hunter2 with spaces in it", "a token with other characters"),
+    ],
+)
+def test_a_bad_token_is_told_and_not_shown(
+    environment: pytest.MonkeyPatch, token: str, found: str
+) -> None:
+    allowed = "a token of 16 to 4096 of a-z A-Z 0-9 - . _ ~ + /, with = at the end only"
+    environment.setenv("LEASTWISE_ADMIN_TOKEN", token)
+    assert complaint() == f"LEASTWISE_ADMIN_TOKEN: found {found}, allowed: {allowed}"
+
+
+def test_a_token_and_a_file_of_one_are_one_too_many(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LEASTWISE_ADMIN_TOKEN", "0123456789abcdef")
+    environment.setenv("LEASTWISE_ADMIN_TOKEN_FILE", "/etc/token")
+    told = "found this and LEASTWISE_ADMIN_TOKEN, allowed: one of the two"
+    assert complaint() == f"LEASTWISE_ADMIN_TOKEN_FILE: {told}"
+
+
+def test_a_token_does_not_show_where_the_settings_do(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LEASTWISE_ADMIN_TOKEN", "0123456789abcdef")
+    settings = load_settings()
+    assert "0123456789abcdef" not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
 def test_of_a_list_the_part_that_is_wrong_is_told(environment: pytest.MonkeyPatch) -> None:
