@@ -232,6 +232,9 @@ def test_the_pools_bounds_are_those_of_the_spec() -> None:
 BY_THE_CHART = {"config", "listen", "admin_listen", "drain_delay", "drain_timeout"}
 """Settings that the chart gives itself."""
 
+BY_SECRET = {"admin_token", "admin_token_file"}
+"""Settings that are no values: a secret would stand in the release."""
+
 BY_THE_POD = {"namespace", "kubeconfig"}
 """Settings that a pod of the chart needs none of: its service account has both."""
 
@@ -242,4 +245,4 @@ def test_settings_are_those_of_the_process() -> None:
         for path in KNOWN
         if path.startswith("settings.")
     }
-    assert sorted([*names, *BY_THE_CHART, *BY_THE_POD]) == sorted(Settings.model_fields)
+    assert sorted([*names, *BY_THE_CHART, *BY_SECRET, *BY_THE_POD]) == sorted(Settings.model_fields)
