@@ -157,7 +157,7 @@ def demo(speed: float, fault: str, report_dir: Path) -> None:
 @cli.command()
 @click.option("--admin", metavar="URL", default="http://127.0.0.1:9000", show_default=True,
               envvar="LEASTWISE_ADMIN", help="The balancer's admin port.")  # fmt: skip
-@click.option("--token", envvar="LEASTWISE_TOKEN", help="Bearer token, if it wants one.")
+@click.option("--token", envvar="LEASTWISE_ADMIN_TOKEN", help="Bearer token, if it wants one.")
 @click.option("--once", is_flag=True, help="Print how things stand, and end.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True,
               help="With --once.")  # fmt: skip

@@ -1,8 +1,9 @@
 """Who may read the admin port: anybody who reaches it, or those who bring the token.
 
 `app.runtime` puts `RequireToken` around the admin application if the settings name a token. The
-probes of a kubelet or a load balancer bring none: `OPEN` paths are answered all the same. The token
-itself is never written anywhere: not to an answer, a log or an error.
+probes of a kubelet or a load balancer bring none: `OPEN` paths are answered all the same. So are
+the dashboard's files, which hold no data and ask for the token themselves. The token is never
+written anywhere: not to an answer, a log or an error.
 """
 
 import hmac
@@ -15,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admin.dashboard import PUBLIC
 from app.config.errors import ConfigError, Problem
 from app.config.fields import Token, broken_token
 from app.config.settings import Settings, variable
@@ -80,7 +82,7 @@ class RequireToken:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        if scope["type"] == "http" and scope["path"] in OPEN:
+        if scope["type"] == "http" and _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).getlist("authorization")
@@ -96,6 +98,11 @@ class RequireToken:
         # Of their hashes, so that not even the length can be learned from the time it takes.
         same = hmac.compare_digest(_digest(given.strip()), _digest(self._token()))
         return same and scheme.lower() == "bearer"
+
+
+def _is_open(path: str) -> bool:
+    page, below = PUBLIC
+    return path in OPEN or path == page or path.startswith(below)
 
 
 def _digest(text: str) -> bytes:

@@ -163,10 +163,19 @@ async def test_no_secret_shows_in_a_view_or_in_the_log(programs: Programs, sourc
     paths = (await balancer.ask("/openapi.json", token)).json()["paths"]
     assert "/workers" in paths
     said = []
-    for path in [*paths, "/docs", "/openapi.json", "/readyz?verbose", "/nowhere"]:
+    for path in [
+        *paths,
+        "/",
+        "/static/main.js",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/readyz?verbose",
+        "/nowhere",
+    ]:
         for given in (None, token, f"{token}x"):
             answer = await balancer.ask(path, given)
-            is_open = path.partition("?")[0] in {"/healthz", "/readyz"}
+            is_open = path.partition("?")[0] in {"/healthz", "/readyz", "/", "/static/main.js"}
             assert (answer.status_code == 401) is (given != token and not is_open), path
             said.append(f"{answer.text} {answer.headers}")
     if source == "file":

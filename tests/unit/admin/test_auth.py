@@ -38,14 +38,15 @@ async def status(path: str, *authorization: str) -> int:
         return (await client.get(path, headers=headers)).status_code
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose"])
-async def test_probes_need_no_token(path: str) -> None:
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/", "/static/main.js"])
+async def test_probes_and_the_dashboards_files_need_no_token(path: str) -> None:
     assert await status(path) == 200
     assert await status(path, "Bearer wrong") == 200
 
 
 @pytest.mark.parametrize(
-    "path", ["/workers", "/docs", "/openapi.json", "/ping", "/", "/healthz/", "//healthz", "/x"]
+    "path",
+    ["/workers", "/docs", "/openapi.json", "/ping", "/metrics", "/stream", "/static", "/healthz/"],
 )
 async def test_all_else_does(path: str) -> None:
     assert await status(path) == 401

@@ -148,7 +148,7 @@ def test_once_prints_json(admin: list[Answer], busy: View) -> None:
 
 def test_once_prints_a_table(admin: list[Answer], busy: View) -> None:
     admin.append(good(busy))
-    result = CliRunner().invoke(cli, ["top", "--once"], env={"LEASTWISE_TOKEN": "secret"})
+    result = CliRunner().invoke(cli, ["top", "--once"], env={"LEASTWISE_ADMIN_TOKEN": "secret"})
     assert result.exit_code == 0
     assert "✕ ejected check failed: refused" in result.stdout
 
