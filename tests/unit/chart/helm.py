@@ -149,6 +149,13 @@ def find(kind: str, options: Sequence[str] = DEFAULT, name: str = "") -> Object:
     return found[0]
 
 
+def pool_file(options: Sequence[str] = DEFAULT) -> Object:
+    """Return the ConfigMap that holds the pool's file."""
+    maps = (obj for obj in render(options) if obj["kind"] == "ConfigMap")
+    (found,) = (obj for obj in maps if "pool.yaml" in obj["data"])
+    return found
+
+
 def pods(options: Sequence[str] = DEFAULT) -> Iterator[tuple[Object, Object]]:
     """Yield metadata and spec of each pod that the objects make."""
     for obj in render(options):

@@ -16,8 +16,8 @@ from tests.unit.chart.helm import (
     OWN_SERVICE,
     container,
     environment,
-    find,
     pod,
+    pool_file,
     render,
 )
 
@@ -26,7 +26,7 @@ every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
 def pool(options: tuple[str, ...] = DEFAULT) -> WorkerPool:
     """The pool as the balancer reads it."""
-    return parse_pool(find("ConfigMap", options)["data"]["pool.yaml"].encode(), "pool.yaml")
+    return parse_pool(pool_file(options)["data"]["pool.yaml"].encode(), "pool.yaml")
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...] = DEFAULT) -> Settings:
@@ -62,7 +62,7 @@ def test_the_balancer_accepts_it(monkeypatch: pytest.MonkeyPatch, options: tuple
     assert (read.listen.port, read.admin_listen.port) == (8000, 9000)
     host = "::" if options == OPTIONS["IPv6"] else "0.0.0.0"
     assert read.listen.host == read.admin_listen.host == host
-    assert pool(options).name == find("ConfigMap", options)["metadata"]["name"]
+    assert pool(options).name == pool_file(options)["metadata"]["name"]
 
 
 def test_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
