@@ -41,6 +41,9 @@ MAX_SOCKETS = 3 * MAX_CHECKS + MAX_PROBES
 
 _MAX_DOUBLINGS = 32
 
+_NO_LISTENER = frozenset({Sign.CONNECT_REFUSED, Sign.CHECK_FAILED})
+"""Signs that nobody listened at a worker's port: that somebody does is what it has to show."""
+
 _JITTER = 0.1
 """Share of the interval by which probes are spread, so that they do not come in step."""
 
@@ -161,6 +164,8 @@ class Prober:
         """Check once, and tell what came of it. Raises `CheckFailed` and `NotAsked`."""
         health, policy = endpoint.health, self._pool.policy
         probe = policy.health.probe if health.state is Health.EJECTED else None
+        if self.ignored and health.sign in _NO_LISTENER:
+            probe = None  # else each worker that restarts would be lost to a probe that none passes
         try:
             if probe is None:
                 await connect(endpoint.spec, policy.timeouts.connect)

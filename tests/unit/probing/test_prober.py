@@ -224,6 +224,31 @@ async def test_a_pool_of_one_keeps_its_worker_whatever_its_probe_says() -> None:
         assert phases.seen == [Phase.READY]
 
 
+async def test_a_worker_that_restarts_while_the_probe_is_ignored_comes_back() -> None:
+    worker, other = Worker(answer("404 Not Found")), Worker(answer("404 Not Found"))
+    health = HealthPolicy(recheck=0.01, recheck_max=0.05, probe=PROBE)
+    async with probing(worker, health, other) as (_, phases):
+        await phases.wait_for_ignored(True)
+        await worker.stop()
+        await phases.wait_for(Phase.EJECTED)
+        await worker.start()
+        await phases.wait_for(Phase.EJECTED, Phase.READY)
+        assert phases.ignored == [True]
+
+
+async def test_a_worker_that_hangs_while_the_probe_is_ignored_stays_out() -> None:
+    worker, other = Worker(answer("404 Not Found")), Worker(answer("404 Not Found"))
+    health = HealthPolicy(failures=1, recheck=0.01, recheck_max=0.05, probe=PROBE)
+    async with probing(worker, health, other) as (pool, phases):
+        await phases.wait_for_ignored(True)
+        doubt(pool, Sign.TIMED_OUT)
+        asked = worker.connections
+        async with asyncio.timeout(10):
+            while worker.connections < asked + 5:
+                await asyncio.sleep(0)
+        assert phases.seen[-1] is Phase.EJECTED
+
+
 async def test_a_probe_that_is_refused_ejects_at_once_and_the_last_one_too() -> None:
     worker = Worker(answer("200 OK"))
     health = HealthPolicy(recheck=0.01, probe=ProbePolicy("/", 0.02, 0.02, failures=100))
