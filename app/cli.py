@@ -38,6 +38,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--config", metavar="FILE", help="The pool's YAML file, followed live.")
+@click.option("--balancer", metavar="NAME", help="Follow the WorkerPools that name this, or none.")
 @click.option("--listen", metavar="HOST:PORT", help="Data port.  [default: 0.0.0.0:8000]")
 @click.option("--admin-listen", metavar="HOST:PORT", help="Admin port.  [default: 127.0.0.1:9000]")
 @click.option("--admin-token-file", metavar="FILE", help="Whose token readers of that must bring.")

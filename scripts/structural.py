@@ -1,8 +1,9 @@
 """Whether a CustomResourceDefinition is one that an API server accepts, as far as that can be told.
 
 `problems` lists what Kubernetes' own validation would refuse. No library does:
-`kubernetes-validate` lets `additionalProperties: false` through, and CEL over unbounded lists. The rules are those of
-"structural schemas" in the documentation of Kubernetes, and of what CEL may cost.
+`kubernetes-validate` lets `additionalProperties: false` through, and CEL over unbounded lists. The
+rules are those of "structural schemas" in the documentation of Kubernetes, and of what CEL may
+cost.
 """
 
 import re

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         {"config": pool_file, "listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
     )
     set_up_log(settings.log_level, settings.log_format)
-    worker_pool = load_pool(settings.config)
+    worker_pool = load_pool(Path(pool_file))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, worker_pool, Path(records), json.loads(names)))
     return 0
