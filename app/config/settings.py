@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -103,6 +103,9 @@ TokenPath = Annotated[Path, Allowed("the path of a file that holds the admin tok
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
 Switch = Annotated[bool, BeforeValidator(_switch), Allowed(_SWITCH_ALLOWED)]
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 
 class Settings(BaseSettings):
@@ -226,12 +229,17 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
     `flags`: values by the names of the fields; None stands for a flag that was not given.
     Raises ConfigError, naming for each problem its variable or its flag.
     """
+    return load(Settings, flags)
+
+
+def load(model: type[AnySettings], flags: Mapping[str, object] | None) -> AnySettings:
+    """Read the settings of one role, as `load_settings` does."""
     given: dict[str, Any] = {k: v for k, v in (flags or {}).items() if v is not None}
-    problems = _unknown_variables()
+    problems = _unknown_variables(model)
     try:
-        settings = Settings(**given)
+        settings = model(**given)
     except ValidationError as error:
-        problems += [_problem(finding, given) for finding in findings(error, Settings)]
+        problems += [_problem(finding, given) for finding in findings(error, model)]
     else:
         if not problems:
             return settings
@@ -248,8 +256,8 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _unknown_variables() -> list[Problem]:
-    known = [variable(name) for name in Settings.model_fields]
+def _unknown_variables(model: type[BaseSettings]) -> list[Problem]:
+    known = [variable(name) for name in model.model_fields]
     return [
         Problem("", name, *unknown(name.upper(), known, "variable"))
         for name in sorted(os.environ)

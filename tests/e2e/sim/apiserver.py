@@ -211,7 +211,7 @@ class ApiServer:
                 raise KeyError(info["name"])
             if request.path.endswith("/status"):
                 obj = before | {"status": obj.get("status", {})}
-                obj = self._admit(request, obj)
+                obj = self._admit(request, obj, only="status")
             else:
                 obj = self._admit(request, obj)
                 generation = before["metadata"]["generation"]
@@ -225,10 +225,14 @@ class ApiServer:
     def _is_custom(self, resource: str) -> bool:
         return resource == self._custom.plural
 
-    def _admit(self, request: web.Request, obj: Object) -> Object:
-        """Prune, default and validate. Raises `Invalid`."""
+    def _admit(self, request: web.Request, obj: Object, only: str = "") -> Object:
+        """Prune, default and validate. Raises `Invalid`.
+
+        `only`: what is not written may stay as wrong as it was, as since Kubernetes 1.30.
+        """
         strict = request.query.get("fieldValidation") == "Strict"
         stored, wrong = self._custom.admit(obj, strict=strict)
+        wrong = [problem for problem in wrong if problem.startswith(only)]
         if wrong:
             name = obj["metadata"]["name"]
             raise Invalid(f'{self._custom.kind} "{name}" is invalid: {"; ".join(wrong)}')

@@ -27,7 +27,11 @@ KINDS = {
         Kind("leastwise.io", "v1alpha1", "workerpools", "WorkerPool"),
     )
 }
-_CRDS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
+_UNSCOPED = (
+    Kind("", "v1", "namespaces", "Namespace"),
+    Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
+)
+"""Told of, since kopf waits for them; nothing is there."""
 
 
 def core_versions() -> dict[str, Any]:
@@ -37,7 +41,7 @@ def core_versions() -> dict[str, Any]:
 
 def groups() -> dict[str, Any]:
     """Answer `/apis`."""
-    named = {kind.group: kind.version for kind in [*KINDS.values(), _CRDS] if kind.group}
+    named = {kind.group: kind.version for kind in [*KINDS.values(), *_UNSCOPED] if kind.group}
     return {
         "kind": "APIGroupList",
         "groups": [
@@ -54,13 +58,13 @@ def groups() -> dict[str, Any]:
 def resources(group: str, version: str) -> dict[str, Any]:
     """Answer `/api/v1` and `/apis/{group}/{version}`."""
     listed = []
-    for kind in [*KINDS.values(), _CRDS]:
+    for kind in [*KINDS.values(), *_UNSCOPED]:
         if (kind.group, kind.version) == (group, version):
             entry = {
                 "name": kind.plural,
                 "singularName": kind.kind.lower(),
                 "kind": kind.kind,
-                "namespaced": kind is not _CRDS,
+                "namespaced": kind not in _UNSCOPED,
                 "verbs": _VERBS,
             }
             listed.append(entry)
