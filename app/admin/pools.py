@@ -69,6 +69,7 @@ class PoolState(BaseModel):
     complaint: str = Field(description="why a newer spec is not in force; empty if there is none")
     routes: list[str] = Field(description="the routes that lead here, as host/path; * is any host")
     synced: bool = Field(description="whether its workers were known once")
+    max_in_flight: int | None = Field(description="the cap of each worker; null for none")
     in_flight: int
     queued: int
     workers: list[Worker]
@@ -136,6 +137,7 @@ def _state(served: ServedPool, now: float) -> PoolState:
         complaint=served.complaint,
         routes=[str(route) for route in served.routes],
         synced=served.synced,
+        max_in_flight=pool.policy.max_in_flight,
         in_flight=pool.in_flight,
         queued=pool.queued,
         workers=sorted(workers, key=lambda worker: (worker.name, worker.address)),
