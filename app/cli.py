@@ -113,6 +113,7 @@ def completion(shell: str) -> None:
 @click.option("--balancer", metavar="NAME", help="Whose pools' status is written.  [default: all]")
 @click.option("--namespace", metavar="NAME", help="Where the WorkerPools are.")
 @click.option("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API.")
+@click.option("--admin-token-file", metavar="FILE", help="What the admin ports want to be shown.")
 @click.option("--liveness-listen", metavar="HOST:PORT", help="/healthz.  [default: 0.0.0.0:9001]")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")

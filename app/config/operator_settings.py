@@ -7,12 +7,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.config.addresses import AddressPort
 from app.config.settings import (
     PREFIX,
+    AdminToken,
     BalancerName,
     KubeconfigPath,
     Listen,
     LogFormat,
     LogLevel,
     Namespace,
+    TokenPath,
     load,
 )
 
@@ -39,6 +41,12 @@ class OperatorSettings(BaseSettings):
     kubeconfig: KubeconfigPath | None = None
     """How to reach the Kubernetes API; unset for KUBECONFIG, then the pod's service account, then
     ~/.kube/config."""
+
+    admin_token: AdminToken | None = None
+    """What the balancers' admin ports want, if they want something; by variable alone."""
+
+    admin_token_file: TokenPath | None = None
+    """The file that holds it, such as a mounted Secret; either this or the variable."""
 
     liveness_listen: Listen = AddressPort("0.0.0.0", 9001)  # noqa: S104 - the kubelet asks there
     """Where /healthz is answered."""

@@ -62,11 +62,12 @@ class Operating:
         balancer: str | None,
         instance: str,
         client: httpx.AsyncClient,
+        token: Callable[[], str] | None = None,
     ) -> None:
         self._cache = cache
         self._namespace = namespace
         self._judge = Judge(balancer)
-        self._replicas = Replicas(client)
+        self._replicas = Replicas(client, token)
         self._teller = Teller()
         self._writer = ApiWriter(connect, namespace, instance)
         self._sources = {

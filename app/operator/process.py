@@ -14,6 +14,7 @@ from functools import partial
 import httpx
 
 from app.config.operator_settings import OperatorSettings
+from app.config.tokens import token_of
 from app.discovery.credentials import connect
 from app.discovery.source import SourceError
 from app.operator.cache import Cache
@@ -48,6 +49,7 @@ async def _run(settings: OperatorSettings) -> int:
             balancer=settings.balancer,
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
             client=client,
+            token=token_of(settings),
         )
         try:
             await operating.begin()

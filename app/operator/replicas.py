@@ -7,7 +7,7 @@ for a while longer, so that one lost packet does not make a pool look out of ord
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -128,8 +128,9 @@ def slices_of(service: str, slices: Iterable[Object]) -> list[Object]:
 class Replicas:
     """Asks the replicas."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: Callable[[], str] | None = None) -> None:
         self._client = client
+        self._token = token
         self._known: dict[str, _Known] = {}
         self._began = True
 
@@ -189,7 +190,8 @@ class Replicas:
         return () if first and self._began else told.events
 
     async def _get(self, address: str, path: str) -> Object:
-        answer = await self._client.get(f"http://{address}{path}", timeout=TIMEOUT)
+        headers = {"Authorization": f"Bearer {self._token()}"} if self._token else {}
+        answer = await self._client.get(f"http://{address}{path}", headers=headers, timeout=TIMEOUT)
         answer.raise_for_status()
         told: Object = answer.json()
         return told

@@ -17,13 +17,14 @@ from time import monotonic
 from starlette.types import ASGIApp
 
 from app.admin.api import create_app
-from app.admin.auth import RequireToken, token_of
+from app.admin.auth import RequireToken
 from app.admin.server import AdminServer, open_socket
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.pool import Pool
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
 from app.config.settings import Settings, flag
+from app.config.tokens import token_of
 from app.config.watching import watch_pool
 from app.config.workerpool import ServiceSpec, WorkerPool
 from app.discovery.kubernetes import KubernetesDiscovery

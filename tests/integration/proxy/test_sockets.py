@@ -72,7 +72,8 @@ async def test_an_idle_connection_makes_room_for_one_that_is_needed(stage: Stage
         (other,) = (worker for worker in scene.workers if worker is not chosen)
         with other.not_accepting(), no_more_files():  # its files are ours, in this process
             await client.send(request())  # to the worker that was not chosen yet
-            await eventually(lambda: scene.pool.in_flight and scene.proxy.backend.connections.open == 1)
+            connections = scene.proxy.backend.connections
+            await eventually(lambda: scene.pool.in_flight and connections.open == 1)
             assert scene.proxy.backend.connections._idle[scene.endpoint(chosen)] == []
         worker, _ = await other.request()
         await worker.send(response(b"second"))

@@ -102,3 +102,17 @@ async def test_an_answer_that_is_not_understood() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(balancer)) as client:
         [replica], _ = await look(Replicas(client), 0.0)
         assert (replica.pools, replica.error) == (None, "an answer that is not understood")
+
+
+async def test_the_admin_ports_token_is_brought() -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("authorization"))
+        return httpx.Response(401)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        [replica], _ = await look(Replicas(client, lambda: "secret"), 0.0)
+        await look(Replicas(client), 0.0)
+    assert seen == ["Bearer secret", None]
+    assert "401" in replica.error
