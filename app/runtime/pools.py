@@ -70,6 +70,9 @@ class ServedPool:
         self.leaving = False
         """Whether it is kept for the sake of its last requests alone."""
 
+        self.naming: Callable[[EndpointSpec], EndpointSpec] | None = None
+        """Gives endpoints other names, for who shows them; None in ordinary runs."""
+
         self._proxy = proxy
         self._unready = parts.unready
         self._prober = Prober(self.pool, self.telemetry.events.probe_ignored)
@@ -131,6 +134,8 @@ class ServedPool:
 
     def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
         self.synced = True
+        if self.naming is not None:
+            endpoints = [self.naming(spec) for spec in endpoints]
         self.telemetry.endpoint_updates += 1
         with self.telemetry.events.together():
             self.pool.apply_snapshot(endpoints, monotonic())

@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from app.proxy.backend.connections import MAX_IDLE
+from app.proxy.connections import MAX_IDLE
 from app.runtime.limits import most_connections, most_worker_connections
 from tests.integration.proxy.harness import Scene, Stage, eventually
 from tests.integration.proxy.wire import Request, Wire, chunked, request, response
