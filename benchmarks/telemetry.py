@@ -21,7 +21,7 @@ SIZES = (5, 500)
 async def scrape(view: View) -> tuple[float, float, int]:
     """Return the milliseconds of CPU of a scrape, those of its longest part, and its bytes."""
     parts, length, began = [], 0, process_time()
-    for family in families(view):
+    for family in families([view]):
         length += len(generate_latest(one(family)))
         parts.append(process_time() - began)
         began = process_time()

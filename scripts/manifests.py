@@ -53,6 +53,7 @@ def render() -> dict[str, str]:
 def documents() -> Iterator[tuple[str, str]]:
     """Yield each object's template and text, as Helm orders them."""
     command = ["template", "lb", str(CHART), "--namespace", "default", "--no-hooks"]
+    command += ["--skip-crds", "--set", "crd.enabled=false"]  # so that one `kubectl apply` does it
     done = subprocess.run([str(HELM), *command], check=True, capture_output=True, text=True)
     for document in re.split(r"^---\n", done.stdout, flags=re.MULTILINE):
         source = _SOURCE.match(document)

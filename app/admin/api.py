@@ -1,61 +1,43 @@
-"""The admin API (FastAPI): liveness, readiness, and the pool as JSON.
+"""The admin API (FastAPI): liveness, readiness, and the pools as JSON.
 
-It only reads. What it shows is taken from the pool at the moment of asking.
+It only reads. What it shows is taken from the pools at the moment of asking.
 """
 
 import asyncio
 from time import monotonic
 from typing import Annotated, Literal, Protocol
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, HTTPException, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
 from app.admin import dashboard, metrics
-from app.admin.view import Watched
-from app.balancing.endpoint import Endpoint, Phase
-from app.balancing.pool import Pool
+from app.admin.pools import Numbered, ServedPool, ServedPools, router
+from app.admin.workers import Workers, workers_of
 from app.discovery.list_watch import Condition
 
 
-class View(Watched, Protocol):
+class View(Protocol):
     """What the admin port may see of the balancer."""
+
+    @property
+    def pools(self) -> ServedPools:
+        """The pools."""
+
+    @property
+    def ring(self) -> Numbered:
+        """What happened to the workers."""
+
+    @property
+    def discovery(self) -> Condition | None:
+        """How the watch of the Kubernetes API is doing that all hangs on; None without one."""
+
+    def unready(self) -> list[str]:
+        """Say why no new requests should come here; empty if they may."""
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
-
-
-class Worker(BaseModel):
-    """One endpoint of the pool."""
-
-    name: str = Field(description="the pod's name, or the address as configured")
-    address: str
-    phase: Phase
-    reason: str = Field(description="why it is suspect or ejected; empty otherwise")
-    in_rotation: bool = Field(description="whether new requests may go to it")
-    in_flight: int = Field(description="requests that it has now")
-    requests: int = Field(description="requests sent its way since it joined, retries each counted")
-    failed: int = Field(description="requests that died, timed out or got no HTTP")
-    refused: int = Field(description='requests that it refused as "full"')
-    connect_errors: int
-    last_error: str
-    last_error_seconds_ago: float | None
-    node: str
-    zone: str
-
-
-class Workers(BaseModel):
-    """The pool and its endpoints, by name."""
-
-    pool: str
-    max_in_flight: int | None = Field(description="the cap of each worker; null for none")
-    in_flight: int
-    queued: int = Field(description="requests that wait for a slot")
-    queue_size: int
-    probe_ignored: bool = Field(description="whether the probe ejects none, because all fail it")
-    totals: dict[str, int] = Field(description="counters since the start")
-    workers: list[Worker]
 
 
 class Discovery(BaseModel):
@@ -115,25 +97,28 @@ def create_app(view: View) -> FastAPI:
     async def ping() -> str:
         return "pong\n"
 
-    @app.get("/workers", summary="The workers and what they do")
-    async def workers() -> Workers:
-        pool, now = view.pool, monotonic()
-        return Workers(
-            pool=pool.name,
-            max_in_flight=pool.policy.max_in_flight,
-            in_flight=pool.in_flight,
-            queued=pool.queued,
-            queue_size=pool.policy.queue.size,
-            probe_ignored=view.probe_ignored,
-            totals=view.totals(),
-            workers=sorted(
-                (_worker(endpoint, pool, now) for endpoint in pool.endpoints.values()),
-                key=lambda worker: (worker.name, worker.address),
-            ),
-        )
+    def named(pool: str) -> ServedPool:
+        """Return the pool of that name; without one the only pool. Raises `HTTPException`."""
+        served = {each.pool.name: each for each in view.pools.served}
+        name = pool or next(iter(served), "")
+        if name not in served or (not pool and len(served) > 1):
+            names = ", ".join(served) or "none"
+            raise HTTPException(404, f"add ?pool=NAME; the pools here: {names}")
+        return served[name]
 
-    app.include_router(metrics.router(view))
-    app.include_router(dashboard.router(view))
+    @app.get(
+        "/workers",
+        summary="The workers of one pool and what they do",
+        responses={404: {"description": "no such pool, or several and none was named"}},
+    )
+    async def workers(
+        pool: Annotated[str, Query(description="the pool's name, if there are several")] = "",
+    ) -> Workers:
+        return workers_of(named(pool), view.totals(), monotonic())
+
+    app.include_router(router(view))
+    app.include_router(metrics.router(lambda: view.pools.served))
+    app.include_router(dashboard.router(named))
     return app
 
 
@@ -150,27 +135,4 @@ def _discovery(condition: Condition | None) -> Discovery | None:
         ),
         restarts=condition.restarts,
         last_error=condition.last_error,
-    )
-
-
-def _worker(endpoint: Endpoint, pool: Pool, now: float) -> Worker:
-    spec, health = endpoint.spec, endpoint.health
-    host = f"[{spec.host}]" if ":" in spec.host else spec.host
-    return Worker(
-        name=endpoint.name,
-        address=f"{host}:{spec.port}",
-        phase=endpoint.phase,
-        reason=health.reason if endpoint.phase in {Phase.SUSPECT, Phase.EJECTED} else "",
-        in_rotation=endpoint in pool.rotation,
-        in_flight=endpoint.in_flight,
-        requests=endpoint.granted,
-        failed=endpoint.failed,
-        refused=endpoint.refusals,
-        connect_errors=endpoint.connect_errors,
-        last_error=endpoint.last_error,
-        last_error_seconds_ago=(
-            None if endpoint.last_error_at is None else round(now - endpoint.last_error_at, 3)
-        ),
-        node=spec.node,
-        zone=spec.zone,
     )

@@ -7,70 +7,17 @@ written anywhere: not to an answer, a log or an error.
 """
 
 import hmac
-import logging
 from collections.abc import Callable
 from hashlib import sha256
-from pathlib import Path
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.admin.dashboard import PUBLIC
-from app.config.errors import ConfigError, Problem
-from app.config.fields import Token, broken_token
-from app.config.settings import Settings, variable
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """Paths that need no token."""
-
-log = logging.getLogger(__name__)
-
-
-class TokenFile:
-    """A token in a file, such as a mounted Secret: read at each use, since it may be changed."""
-
-    def __init__(self, path: Path) -> None:
-        """Read it for the first time. Raises `ConfigError`."""
-        self._path = path
-        self._complained = False
-        self._token = self._read()
-
-    def __call__(self) -> str:
-        """Return the token; the last good one if the file cannot be read any more."""
-        try:
-            self._token = self._read()
-        except ConfigError as error:
-            if not self._complained:
-                log.error("the last good admin token stays in force: %s", error)  # noqa: TRY400
-            self._complained = True
-        else:
-            self._complained = False
-        return self._token
-
-    def _read(self) -> str:
-        try:
-            token = self._path.read_text("ascii").strip()
-        except OSError as error:
-            found = error.strerror or "an error"
-        except ValueError:
-            found = "bytes that are not ASCII"
-        else:
-            wrong = broken_token(token)
-            if wrong is None:
-                return token
-            found = wrong
-        problem = Problem(str(self._path), variable("admin_token_file"), found, Token().allowed)
-        raise ConfigError([problem])
-
-
-def token_of(settings: Settings) -> Callable[[], str] | None:
-    """Return what tells the token in force, or None if there is none. Raises `ConfigError`."""
-    if settings.admin_token_file is not None:
-        return TokenFile(settings.admin_token_file)
-    if settings.admin_token is not None:
-        return settings.admin_token.get_secret_value
-    return None
 
 
 class RequireToken:

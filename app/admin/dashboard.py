@@ -5,6 +5,7 @@ They hold no data, so they may be served to anybody; the feed is what an access 
 """
 
 import hashlib
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Annotated
 
@@ -34,10 +35,10 @@ _HEADERS = {
 }
 
 
-def router(view: Watched) -> APIRouter:
-    """Serve the dashboard of `view`."""
+def router(named: Callable[[str], Watched]) -> APIRouter:
+    """Serve the dashboard; `named` returns the pool of a name, or raises `HTTPException`."""
     routes = APIRouter(include_in_schema=False)
-    feed = Feed(view)
+    feeds: dict[Watched, Feed] = {}
     content = {
         file.name: file.read_bytes()
         for file in (files("app.admin") / "static").iterdir()
@@ -55,7 +56,13 @@ def router(view: Watched) -> APIRouter:
         return _file(name, content[name], if_none_match)
 
     @routes.get("/stream")
-    async def stream() -> StreamingResponse:
+    async def stream(pool: str = "") -> StreamingResponse:
+        view = named(pool)
+        if view not in feeds:
+            for idle in [known for known, feed in feeds.items() if not feed.watchers]:
+                del feeds[idle]  # maybe of a pool that is no more
+            feeds[view] = Feed(view)
+        feed = feeds[view]
         try:
             messages = feed.watch()
         except TooManyError:

@@ -12,7 +12,7 @@ OpenTelemetry's `http.server.request.duration`, under this program's prefix.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from fastapi import APIRouter, Response
 from prometheus_client import (
@@ -68,8 +68,8 @@ _OF_AN_ENDPOINT: tuple[tuple[_Kind, str, str, Callable[[Endpoint], int]], ...] =
 )
 
 
-def router(view: Watched) -> APIRouter:
-    """Serve the metrics of `view`."""
+def router(pools: Callable[[], Sequence[Watched]]) -> APIRouter:
+    """Serve the metrics of the pools that there are at the moment."""
     routes = APIRouter()
     process = CollectorRegistry()
     ProcessCollector(registry=process)
@@ -79,7 +79,7 @@ def router(view: Watched) -> APIRouter:
     @routes.get("/metrics", summary="For Prometheus", response_class=Response)
     async def metrics() -> Response:
         parts = []
-        for family in families(view):
+        for family in families(pools()):
             parts.append(generate_latest(one(family)))
             await asyncio.sleep(0)  # others have requests to serve
         parts.append(generate_latest(process))
@@ -88,9 +88,26 @@ def router(view: Watched) -> APIRouter:
     return routes
 
 
-def families(view: Watched) -> Iterator[Metric]:
-    """Yield every metric of the balancer, each read when it is asked for."""
+def families(views: Sequence[Watched]) -> Iterator[Metric]:
+    """Yield every metric of the balancer, each once, with the samples of all pools.
+
+    Of a single pool each is read when it is asked for.
+    """
     yield _gauge("build_info", "The version that runs.", {"version": __version__}, 1)
+    if len(views) == 1:
+        yield from _families(views[0])
+        return
+    merged: dict[str, Metric] = {}
+    for view in views:
+        for family in _families(view):
+            if family.name in merged:
+                merged[family.name].samples += family.samples
+            else:
+                merged[family.name] = family
+    yield from merged.values()
+
+
+def _families(view: Watched) -> Iterator[Metric]:
     yield from _requests(view)
     yield from _pool(view)
     yield from _endpoints(view.pool, view.telemetry.requests.latency)

@@ -1,4 +1,4 @@
-"""What the admin port may see of the balancer, beyond its health: for metrics and dashboard."""
+"""What the admin port may see of one pool of the balancer: for metrics and dashboard."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,7 +10,7 @@ from app.telemetry.state import Telemetry
 
 
 class Watched(Protocol):
-    """A running balancer. Everything is read at the moment of asking, in the event loop."""
+    """A pool that is served. Everything is read at the moment of asking, in the event loop."""
 
     @property
     def pool(self) -> Pool:

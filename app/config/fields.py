@@ -20,6 +20,8 @@ from app.config.durations import format_duration, parse_duration
 RULE = "leastwise_rule"
 """The type of pydantic errors that carry our own words."""
 
+NO_LIMIT = "none"
+"""How a text says that there is no limit."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _TOKEN_LOW, _TOKEN_HIGH = 16, 4096
@@ -55,8 +57,12 @@ class Duration:
     @property
     def allowed(self) -> str:
         """Bounds and notation."""
-        low, high = format_duration(self.low), format_duration(self.high)
-        return f"a duration from {low} to {high}, in seconds or such as {durations.NOTATION}"
+        return f"a duration from {self.bounds}, in seconds or such as {durations.NOTATION}"
+
+    @property
+    def bounds(self) -> str:
+        """The bounds, as people write durations."""
+        return f"{format_duration(self.low)} to {format_duration(self.high)}"
 
     def seconds(self, value: object) -> float:
         """Read a number of seconds or a text; raises ValueError."""
@@ -87,6 +93,40 @@ class Duration:
         }
         number = {"type": "number", "minimum": self.low, "maximum": self.high}
         return {"anyOf": [number, text]}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Duration):
+    """Annotates a `float | None` that is a duration, or None for no limit.
+
+    "none" says the same as null, where null cannot be said: in the Kubernetes API, a null stands
+    for a field that is left out, and so for its default.
+    """
+
+    @property
+    def allowed(self) -> str:
+        """Bounds, notation, and the word for no limit."""
+        return (
+            f"a duration from {self.bounds}, in seconds or such as {durations.NOTATION}, "
+            f"or {NO_LIMIT}"
+        )
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Read a duration, null or the word."""
+
+        def read(value: object) -> float | None:
+            return None if value is None or value == NO_LIMIT else self.seconds(value)
+
+        return core_schema.no_info_plain_validator_function(read)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe all four notations."""
+        number_and_text = Duration.__get_pydantic_json_schema__(self, schema, handler)["anyOf"]
+        return {"anyOf": [*number_and_text, {"const": NO_LIMIT}, {"type": "null"}]}
 
 
 @dataclass(frozen=True, slots=True)

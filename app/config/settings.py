@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
@@ -70,6 +71,14 @@ def _networks(value: object) -> object:
     return tuple(networks)
 
 
+def _one_source(balancer: str | None, info: ValidationInfo) -> str | None:
+    """Refuse neither and both of a file and a name."""
+    if "config" in info.data and (info.data["config"] is None) == (balancer is None):
+        allowed = "either the path of a pool's YAML file or a balancer's name"
+        raise broken_rule("neither" if balancer is None else "both of them", allowed)
+    return balancer
+
+
 Listen = Annotated[AddressPort, HostPort(lowest_port=0)]
 Delay = Annotated[float, Duration(0, 86_400, bare_text=True)]
 Timeout = Annotated[float, Duration(0.1, 86_400, bare_text=True)]
@@ -78,6 +87,11 @@ Namespace = Annotated[
     str,
     Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
     Allowed("a namespace's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"),
+]
+BalancerName = Annotated[
+    str,
+    Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+    Allowed("a balancer's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"),
 ]
 KubeconfigPath = Annotated[Path, Allowed("the path of a kubeconfig file")]
 Family = Annotated[Literal["ipv4", "ipv6"], BeforeValidator(_lower)]
@@ -89,6 +103,9 @@ TokenPath = Annotated[Path, Allowed("the path of a file that holds the admin tok
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
 Switch = Annotated[bool, BeforeValidator(_switch), Allowed(_SWITCH_ALLOWED)]
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 
 class Settings(BaseSettings):
@@ -103,8 +120,14 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    config: PoolPath
-    """The pool's YAML file, followed while the process runs."""
+    config: PoolPath | None = None
+    """The pool's YAML file, followed while the process runs. Either this or balancer."""
+
+    balancer: Annotated[BalancerName | None, AfterValidator(_one_source)] = Field(
+        default=None, validate_default=True
+    )
+    """This balancer's name: the WorkerPools of the namespace that name it, or none, are followed.
+    Either this or config."""
 
     listen: Listen = AddressPort("0.0.0.0", 8000)  # noqa: S104 - a balancer is there for others
     """The data port; port 0 takes any free one."""
@@ -206,12 +229,17 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
     `flags`: values by the names of the fields; None stands for a flag that was not given.
     Raises ConfigError, naming for each problem its variable or its flag.
     """
+    return load(Settings, flags)
+
+
+def load(model: type[AnySettings], flags: Mapping[str, object] | None) -> AnySettings:
+    """Read the settings of one role, as `load_settings` does."""
     given: dict[str, Any] = {k: v for k, v in (flags or {}).items() if v is not None}
-    problems = _unknown_variables()
+    problems = _unknown_variables(model)
     try:
-        settings = Settings(**given)
+        settings = model(**given)
     except ValidationError as error:
-        problems += [_problem(finding, given) for finding in findings(error, Settings)]
+        problems += [_problem(finding, given) for finding in findings(error, model)]
     else:
         if not problems:
             return settings
@@ -228,8 +256,8 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _unknown_variables() -> list[Problem]:
-    known = [variable(name) for name in Settings.model_fields]
+def _unknown_variables(model: type[BaseSettings]) -> list[Problem]:
+    known = [variable(name) for name in model.model_fields]
     return [
         Problem("", name, *unknown(name.upper(), known, "variable"))
         for name in sorted(os.environ)
@@ -243,13 +271,10 @@ def _problem(finding: Finding, given: Mapping[str, object]) -> Problem:
     name = str(finding.location[0])
     if name in given:
         place = flag(name)
-    elif variable(name) in os.environ or name not in _required():
+    elif variable(name) in os.environ or finding.location != ("balancer",):
         place = variable(name)
     else:
-        place = f"{flag(name)} or {variable(name)}"
+        names = ("config", "balancer")
+        place = ", ".join(f"{flag(name)} or {variable(name)}" for name in names)
     # There is no null in the environment: what may be null is left out.
     return Problem("", place, finding.found, finding.allowed.removesuffix(OR_NULL))
-
-
-def _required() -> set[str]:
-    return {name for name, field in Settings.model_fields.items() if field.is_required()}

@@ -1,14 +1,15 @@
 """The spec of a pool: the one schema behind the file, the custom resource and the chart's values.
 
-Read by `loading`; `WorkerPool.policy` makes the frozen limits that `app.balancing` obeys, whose
-defaults are the defaults here. Keys are in camel case. Nothing is coerced: "5" is no number and 1
-is no boolean; only durations have two notations. What JSON schema cannot say (one field bounded by
-another) is said by validators of the later field, so that a rule is checked even while other
-fields are wrong.
+Read by `loading` and `resource`, translated by `crd`; `WorkerPool.policy` makes the frozen limits
+that `app.balancing` obeys, whose defaults are the defaults here. Keys are in camel case. Nothing is
+coerced: "5" is no number and 1 is no boolean; only durations have two notations. What JSON schema
+cannot say (one field bounded by another) is said by validators of the later field, so that a rule
+is checked even while other fields are wrong. Beside each stands the same rule in CEL, for the API
+server.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -32,9 +34,18 @@ from app.balancing.policy import (
     TimeoutPolicy,
 )
 from app.config.addresses import MAX_PORT, AddressPort
-from app.config.fields import Allowed, Duration, HostPort, broken_rule, default_or, each_once
+from app.config.fields import (
+    Allowed,
+    Duration,
+    HostPort,
+    Limit,
+    broken_rule,
+    default_or,
+    each_once,
+)
 
 MAX_ENDPOINTS = 1000
+MAX_ROUTES = 32
 MAX_STATUSES = 20
 
 _POLICY = Policy()
@@ -43,6 +54,15 @@ _PROBE = ProbePolicy(path="/")
 
 _PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*")
 _PORT_NAME_LENGTH = 15
+_PORT_SCHEMA: dict[str, Any] = {
+    "x-kubernetes-int-or-string": True,
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "minimum": 1,
+    "maximum": MAX_PORT,
+    "maxLength": _PORT_NAME_LENGTH,
+    # As _PORT_NAME, without its lookahead, which RE2 does not have.
+    "pattern": "^([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+}
 
 
 def _port(value: object) -> object:
@@ -60,6 +80,9 @@ def _port(value: object) -> object:
 Wait = Annotated[float, Duration(0.001, 86_400)]
 """How long something may take, in seconds."""
 
+LongestWait = Annotated[float | None, Limit(0.001, 86_400)]
+"""How long something may take, in seconds; None for no limit."""
+
 Pause = Annotated[float, Duration(0.01, 3600)]
 """How long between two tries, in seconds."""
 
@@ -70,10 +93,18 @@ FinalErrorStatus = Annotated[int, Ge(400), Le(599)]
 Port = Annotated[
     int | str,
     BeforeValidator(_port),
+    WithJsonSchema(_PORT_SCHEMA),
     Allowed(
         f"a port from 1 to {MAX_PORT}, or a port's name (up to {_PORT_NAME_LENGTH} of a-z 0-9 -)"
     ),
 ]
+
+
+def _rule(rule: str, message: str, field: str) -> dict[str, Any]:
+    """Return JSON schema's share of a model: a rule in CEL, which blames `field`."""
+    return {
+        "x-kubernetes-validations": [{"rule": rule, "message": message, "fieldPath": f".{field}"}]
+    }
 
 
 class _Spec(BaseModel):
@@ -110,19 +141,21 @@ class QueueSpec(_Spec):
 
 
 class TimeoutsSpec(_Spec):
-    """How long a worker may take. null means no limit."""
+    """How long a worker may take."""
 
     connect: Wait = _TIMEOUTS.connect
     """To accept a TCP connection."""
 
-    first_byte: Wait | None = _TIMEOUTS.first_byte
-    """From the request's last byte to the first byte of the final response."""
+    first_byte: LongestWait = _TIMEOUTS.first_byte
+    """From the request's last byte to the first byte of the final response; none: no limit."""
 
-    between_bytes: Wait | None = _TIMEOUTS.between_bytes
-    """Between two reads from, or writes to, the worker while a body is under way."""
+    between_bytes: LongestWait = _TIMEOUTS.between_bytes
+    """Between two reads from, or writes to, the worker while a body is under way; none: no
+    limit."""
 
-    request: Wait | None = _TIMEOUTS.request
-    """The whole request, from admission to the response's last byte, its waits and retries too."""
+    request: LongestWait = _TIMEOUTS.request
+    """The whole request, from admission to the response's last byte, its waits and retries too;
+    none: no limit."""
 
     idle: Wait = _TIMEOUTS.idle
     """How long an unused worker connection is kept: less than the worker's own keep-alive."""
@@ -138,7 +171,10 @@ class RetrySpec(_Spec):
     """Whether a request whose first byte did not come in time is sent again."""
 
     refused_statuses: Annotated[tuple[FinalErrorStatus, ...], AfterValidator(each_once)] = Field(
-        default=tuple(sorted(_RETRY.refused_statuses)), max_length=MAX_STATUSES, strict=False
+        default=tuple(sorted(_RETRY.refused_statuses)),
+        max_length=MAX_STATUSES,
+        strict=False,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     """Statuses by which a worker says "full, nothing done", such as 503."""
 
@@ -148,6 +184,14 @@ class RetrySpec(_Spec):
 
 class ProbeSpec(_Spec):
     """An HTTP probe of each worker, beside what its traffic tells."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rule(
+            "duration(self.timeout) <= duration(self.interval)",
+            "must be at most interval, so that probes do not overlap",
+            "timeout",
+        )
+    )
 
     path: Annotated[str, Allowed("a path that begins with /, of up to 1024 ASCII characters")] = (
         Field(max_length=1024, pattern=r'^/[!"$-~]*$')
@@ -177,6 +221,14 @@ class ProbeSpec(_Spec):
 class HealthSpec(_Spec):
     """When a worker leaves the rotation, and how it comes back."""
 
+    model_config = ConfigDict(
+        json_schema_extra=_rule(
+            "duration(self.recheckMax) >= duration(self.recheck)",
+            "must be at least recheck",
+            "recheckMax",
+        )
+    )
+
     failures: int = Field(default=_HEALTH.failures, ge=1, le=100)
     """Resets and first-byte timeouts in a row that eject. A refused connect ejects at once."""
 
@@ -187,7 +239,7 @@ class HealthSpec(_Spec):
     """The longest pause between tries of an ejected worker that is silent; at least recheck."""
 
     probe: ProbeSpec | None = None
-    """An HTTP probe of each worker; null for none."""
+    """An HTTP probe of each worker; without it there is none."""
 
     @field_validator("recheck_max")
     @classmethod
@@ -200,8 +252,41 @@ class HealthSpec(_Spec):
         return recheck_max
 
 
+class RouteSpec(_Spec):
+    """Requests that come to this pool: those that match both."""
+
+    host: Annotated[
+        str, Allowed("a host's name in lower case, without a port; empty for any host")
+    ] = Field(default="", max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
+    """The name that the request is sent to (Host, without its port); empty for any."""
+
+    path_prefix: Annotated[
+        str,
+        Allowed(
+            "a path that begins with / and does not end with one, of up to 1024 ASCII characters "
+            "without ? and #; / for all paths"
+        ),
+    ] = Field(default="/", max_length=1024, pattern=r'^/([!"$->@-~]*[!"$-.0->@-~])?$')
+    """The path, or the whole segments it begins with: /api means /api and /api/x, not /apis."""
+
+    def __str__(self) -> str:
+        """Write it as people do."""
+        return f"{self.host or '*'}{self.path_prefix}"
+
+
 class PoolSpec(_Spec):
-    """One pool of workers: where they are, and the limits they are kept under."""
+    """One pool of workers: where they are, which requests they get, and under which limits."""
+
+    balancer: (
+        Annotated[
+            str,
+            Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+            Allowed("a balancer's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"),
+        ]
+        | None
+    ) = None
+    """The balancer (of the chart: the release's full name) that serves this pool. Without it,
+    every balancer that follows the namespace does: leave it out if there is one."""
 
     endpoints: Annotated[tuple[Endpoint, ...], AfterValidator(each_once)] | None = Field(
         default=None, min_length=1, max_length=MAX_ENDPOINTS, strict=False
@@ -209,10 +294,23 @@ class PoolSpec(_Spec):
     """The workers as host:port; a name is resolved again and again. Either this or service."""
 
     service: ServiceSpec | None = Field(default=None, validate_default=True)
-    """The Kubernetes Service whose pods are the workers. Either this or endpoints."""
+    """The headless Service whose pods are the workers; in a file, either this or endpoints."""
+
+    routes: Annotated[tuple[RouteSpec, ...], AfterValidator(each_once)] = Field(
+        default=(),
+        max_length=MAX_ROUTES,
+        strict=False,
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["host", "pathPrefix"],
+        },
+    )
+    """Which of the balancer's requests come here; none for all that no other pool's route takes.
+    A route with a host goes before those without one, then the longest path prefix. Of two pools
+    with the same route the older one has it, then the one whose name comes first."""
 
     max_in_flight: int | None = Field(default=_POLICY.max_in_flight, ge=1, le=1_000_000)
-    """Most requests at once on one worker, a hard cap; null means no cap."""
+    """Most requests at once on one worker, a hard cap; without it there is none."""
 
     queue: QueueSpec = QueueSpec()
     """The place where requests wait while every worker is at its cap or away."""

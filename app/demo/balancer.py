@@ -10,13 +10,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
-from app.balancing.endpoint import EndpointSpec
 from app.config.loading import load_pool
 from app.config.settings import Settings, load_settings
 from app.config.workerpool import WorkerPool
@@ -32,29 +30,19 @@ def main(arguments: list[str]) -> int:
         {"config": pool_file, "listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
     )
     set_up_log(settings.log_level, settings.log_format)
-    worker_pool = load_pool(settings.config)
+    worker_pool = load_pool(Path(pool_file))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, worker_pool, Path(records), json.loads(names)))
     return 0
 
 
-class _NamedBalancer(Balancer):
-    """A balancer whose workers are called as the scenario calls them, for who looks at it."""
-
-    def __init__(self, settings: Settings, worker_pool: WorkerPool, names: dict[str, str]) -> None:
-        super().__init__(settings, worker_pool)
-        self._names = names
-
-    def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
-        super()._discovered(
-            [replace(spec, name=self._names.get(spec.name, spec.name)) for spec in endpoints]
-        )
-
-
 async def _serve(
     settings: Settings, worker_pool: WorkerPool, records: Path, names: dict[str, str]
 ) -> None:
-    balancer = _NamedBalancer(settings, worker_pool, names)
+    balancer = Balancer(settings, worker_pool)
+    (served,) = balancer.pools.served
+    # The workers are called as the scenario calls them, for who looks at the balancer.
+    served.naming = lambda spec: replace(spec, name=names.get(spec.name, spec.name))
     with records.open("a") as file:
         recorder = Recorder(balancer.pool, file, names)
         balancer.pool.observers.append(recorder)

@@ -163,7 +163,6 @@ class Downstream(ClientConnection):
         """Answer in a worker's place, and close the connection if the request is not read."""
         keep = exchange.head.keep_alive and exchange.body.complete and not self._proxy.draining
         keep = keep and exchange.head.minor == 1  # HTTP/1.0 would have to be told
-        self._proxy.stats.answers[problem.status] += 1
         tell = self._limits.way_headers and exchange.attempts > 0
         self.transport.write(
             responses.serialise(
@@ -222,8 +221,12 @@ class Downstream(ClientConnection):
             return
         body = Replay(proxy.replays, chunked=False, whole=data[head.size :])
         now = monotonic()
-        exchange = self.exchange = Exchange(proxy.backend, self, head, body, now)
-        exchange.admit(now)
+        backend = proxy.sole or proxy.route(head)
+        exchange = self.exchange = Exchange(backend or proxy.nowhere, self, head, body, now)
+        if backend is None:
+            exchange.abandon(responses.NO_ROUTE)
+        else:
+            exchange.admit(now)
 
     def _read_requests(self, data: bytes, *, searched: int) -> None:
         """Begin the requests that are in `data`, up to the first that has to be waited for.
@@ -266,15 +269,21 @@ class Downstream(ClientConnection):
             head.upgrade = None  # served as the plain HTTP/1.1 that it is, too
         proxy, now = self._proxy, monotonic()
         body = Replay(proxy.replays, chunked=head.chunked)
-        exchange = self.exchange = Exchange(proxy.backend, self, head, body, now)
+        backend = proxy.sole or proxy.route(head)
+        exchange = self.exchange = Exchange(backend or proxy.nowhere, self, head, body, now)
         if not head.has_body:
-            exchange.request_end(b"")
+            if backend is None:
+                body.end(b"")
+                exchange.abandon(responses.NO_ROUTE)
+            else:
+                exchange.request_end(b"")
             return
         length = head.content_length or 0
         self._decoder = decoder = ChunkedDecoder() if head.chunked else LengthDecoder(length)
         limit = limits.body_bytes
-        if limit is not None and length > limit:
-            exchange.abandon(responses.BODY_TOO_LARGE)
+        if backend is None or (limit is not None and length > limit):
+            too_large = responses.BODY_TOO_LARGE
+            exchange.abandon(responses.NO_ROUTE if backend is None else too_large)
             return
         data, self._buffer = self._buffer, b""
         if data:
@@ -331,7 +340,7 @@ class Downstream(ClientConnection):
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
-        self._proxy.stats.answers[problem.status] += 1
+        self._proxy.nowhere.stats.answers[problem.status] += 1
         self.transport.write(
             responses.serialise(problem, new_request_id(), keep_alive=False, with_body=True)
         )

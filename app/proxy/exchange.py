@@ -104,6 +104,11 @@ class Exchange(Record):
         self._outcome = _ANSWERED
         self._retry_after: float | None = None
 
+    @property
+    def backend(self) -> "Backend":
+        """Where it goes."""
+        return self._backend
+
     # --- from the client
 
     def admit(self, now: float) -> None:
@@ -433,6 +438,7 @@ class Exchange(Record):
     def _answer(self, problem: Problem, letters: str) -> None:
         """Answer in a worker's place; `letters` say how it ended, see `app.telemetry.endings`."""
         self.status = problem.status
+        self._backend.stats.answers[problem.status] += 1
         self.answered_at = now = monotonic()
         self.ending = letters
         downstream, self.downstream = self.downstream, None

@@ -37,6 +37,9 @@ NOT_SENT: Final = Problem(
     503, "proxy_internal_error", "The balancer is out of sockets.", RETRY_AFTER
 )
 EXPIRED: Final = Problem(504, "http_response_timeout", "The request took longer than it may.")
+NO_ROUTE: Final = Problem(
+    404, "destination_not_found", "No pool has a route for this host and path at this balancer."
+)
 BODY_TIMEOUT: Final = Problem(408, "http_request_error", "The request's body stopped coming.")
 HEAD_TIMEOUT: Final = Problem(408, "http_request_error", "The request's head did not come in time.")
 BODY_TOO_LARGE: Final = Problem(

@@ -1,4 +1,4 @@
-"""A balancer of one pool, from its parts to its end.
+"""A balancer and its pools, from their parts to their end.
 
 `Balancer.run` starts everything in one task group and returns after a drain: readiness turns
 false, connections are still accepted for the drain delay, the listener closes, what runs is
@@ -17,27 +17,27 @@ from time import monotonic
 from starlette.types import ASGIApp
 
 from app.admin.api import create_app
-from app.admin.auth import RequireToken, token_of
+from app.admin.auth import RequireToken
 from app.admin.server import AdminServer, open_socket
 from app.balancing.endpoint import EndpointSpec
-from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
 from app.config.settings import Settings, flag
+from app.config.tokens import token_of
 from app.config.watching import watch_pool
 from app.config.workerpool import ServiceSpec, WorkerPool
-from app.discovery.following import Discovery
 from app.discovery.kubernetes import KubernetesDiscovery
 from app.discovery.list_watch import Condition, Limits
+from app.discovery.pools import PoolWatch
 from app.discovery.slices import Family
-from app.probing.prober import Prober
 from app.proxy.deadlines import TICK
 from app.proxy.listener import Listener
 from app.proxy.proxy import Proxy
 from app.runtime.limits import most_connections, most_worker_connections, raise_open_files
+from app.runtime.pools import Parts, Pools
+from app.runtime.ring import Ring
 from app.telemetry.access_log import AccessLog
-from app.telemetry.state import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +49,20 @@ class CannotListenError(OSError):
 
 
 class Balancer:
-    """One pool behind one data port. To be made and run in a running event loop."""
+    """The pools behind one data port. To be made and run in a running event loop.
 
-    def __init__(self, settings: Settings, worker_pool: WorkerPool) -> None:
+    `worker_pool` is that of the file; None to follow the WorkerPools of `settings.balancer`.
+    """
+
+    def __init__(self, settings: Settings, worker_pool: WorkerPool | None) -> None:
         """Join the parts. Raises `ConfigError` if the admin token's file cannot be accepted."""
         self.settings = settings
-        self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
-        self.proxy = Proxy(asyncio.get_running_loop(), settings, self.pool)
-        self.telemetry = Telemetry(
-            self.pool, lambda: sum(self.retries.values()), self._access_log()
+        self.proxy = Proxy(asyncio.get_running_loop(), settings)
+        self.ring = Ring()
+        self.pools = Pools(
+            self.proxy,
+            Parts(self._follow_service, self.ring.observer, self._access_log, self.unready),
         )
-        self.proxy.backend.requests = self.telemetry.requests
         self.listening = asyncio.Event()
         """Set once both ports are open."""
 
@@ -68,10 +71,25 @@ class Balancer:
 
         self._worker_pool = worker_pool
         self._admin_token = token_of(settings)
-        self._prober = Prober(self.pool, self.telemetry.events.probe_ignored)
-        self._discovery = Discovery(worker_pool.spec, self._discovered, self._follow_service)
-        self._synced = False
+        self._pool_watch: PoolWatch | None = None
+        if worker_pool is not None:
+            self.pools.set_file(worker_pool)
+        else:
+            self._pool_watch = PoolWatch(
+                settings.balancer or "",
+                settings.namespace,
+                self.pools.set_resources,
+                kubeconfig=settings.kubeconfig,
+                limits=Limits(silence=settings.watch_timeout),
+            )
+        self._was_ready = False
         self._stop = asyncio.Event()
+
+    @property
+    def pool(self) -> Pool:
+        """The only pool, where there is one."""
+        (served,) = self.pools.served
+        return served.pool
 
     # --- what the admin port sees
 
@@ -80,43 +98,46 @@ class Balancer:
         reasons = []
         if not self.listening.is_set():
             reasons.append("starting")
-        if not self._synced:
-            trouble = self.discovery.last_error if self.discovery else ""
-            reason = "the workers are not discovered yet"
-            reasons.append(f"{reason}: {trouble}" if trouble else reason)
+        if not self._was_ready:  # once it knows enough to serve, it goes on with what it knows
+            undiscovered = self._undiscovered()
+            reasons += undiscovered
+            self._was_ready = not undiscovered
         if self._stop.is_set():
             reasons.append("stopping")
         return reasons
 
+    def _undiscovered(self) -> list[str]:
+        """Say what is not known yet."""
+        if not self.pools.known:
+            trouble = self._pool_watch.condition.last_error if self._pool_watch else ""
+            reason = "the WorkerPools are not known yet"
+            return [f"{reason}: {trouble}" if trouble else reason]
+        reasons = []
+        for served in self.pools.served:
+            if not served.synced:
+                trouble = served.discovery.last_error if served.discovery else ""
+                reason = "the workers are not discovered yet"
+                reasons.append(f"{reason}: {trouble}" if trouble else reason)
+        return reasons
+
     @property
     def discovery(self) -> Condition | None:
-        """How the watch of the Kubernetes API is doing; None for listed endpoints."""
-        return self._discovery.condition
-
-    @property
-    def retries(self) -> Mapping[Outcome, int]:
-        """Attempts that were sent again since the start, by how they had ended."""
-        return self.proxy.stats.retries
-
-    @property
-    def probe_ignored(self) -> bool:
-        """Whether the pool's probe is not obeyed, since every worker fails it."""
-        return self._prober.ignored
-
-    def connections(self) -> tuple[int, int]:
-        """Count the open connections of clients, and those to workers."""
-        return len(self.proxy.downstreams), self.proxy.connections.open
+        """How the watch is doing that all hangs on: of the WorkerPools, else of the workers."""
+        if self._pool_watch is not None:
+            return self._pool_watch.condition
+        return next((served.discovery for served in self.pools.served), None)
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
-        stats = self.proxy.stats
+        backends = [*self.proxy.backends, self.proxy.nowhere]
+        stats = [backend.stats for backend in backends]
         return {
-            "requests": stats.requests,
-            "retries": sum(stats.retries.values()),
-            "answered_by_balancer": sum(stats.answers.values()),
-            "clients_gone": stats.clients_gone,
+            "requests": sum(each.requests for each in stats),
+            "retries": sum(sum(each.retries.values()) for each in stats),
+            "answered_by_balancer": sum(sum(each.answers.values()) for each in stats),
+            "clients_gone": sum(each.clients_gone for each in stats),
             "client_connections": len(self.proxy.downstreams),
-            "worker_connections": self.proxy.connections.open,
+            "worker_connections": sum(backend.connections.open for backend in backends),
         }
 
     # --- its life
@@ -130,7 +151,7 @@ class Balancer:
         settings = self.settings
         open_files = raise_open_files()
         limit = most_connections(open_files, settings.max_connections)
-        self.proxy.connections.most_open = most_worker_connections(open_files, limit)
+        self.proxy.limit_connections(most_worker_connections(open_files, limit))
         listener = Listener(self.proxy, limit)
         try:
             with _naming("listen", settings.listen):
@@ -140,23 +161,23 @@ class Balancer:
             self.ports = (listener.ports[0], admin_socket.getsockname()[1])
             admin = AdminServer(self._admin())
             async with asyncio.TaskGroup() as group:
+                self.pools.start(group)
                 parts = [
-                    group.create_task(self._prober.run()),
-                    group.create_task(self._discovery.run()),
-                    group.create_task(self._watch_file()),
+                    group.create_task(self._watch_pools()),
                     group.create_task(self._tick()),
-                    group.create_task(self.telemetry.history.run()),
                 ]
                 serving = group.create_task(admin.serve(sockets=[admin_socket]))
                 self.listening.set()
                 log.info("data on port %d, admin on port %d", *self.ports)
-                self.telemetry.events.note("balancer", "started")
+                self._note("started")
                 await self._stop.wait()
                 await self._drain(listener)
-                self.telemetry.closed.set()  # who watches is let go, and does not hold the end up
+                for served in self.pools.everyone():  # who watches does not hold the end up
+                    served.telemetry.closed.set()
                 admin.should_exit = True
                 await serving
-                self.proxy.close()  # before the prober, who is told of what ends by itself
+                self.proxy.close()  # before the probers, who are told of what ends by itself
+                self.pools.stop()
                 for part in parts:
                     part.cancel()
         finally:
@@ -169,8 +190,7 @@ class Balancer:
 
     async def _drain(self, listener: Listener) -> None:
         """Send the clients away, those with a request after its answer."""
-        text = f"stopping: accepting for another {self.settings.drain_delay:g} s"
-        self.telemetry.events.note("balancer", text)
+        self._note(f"stopping: accepting for another {self.settings.drain_delay:g} s")
         self.proxy.draining = True
         await asyncio.sleep(self.settings.drain_delay)
         listener.close()
@@ -179,7 +199,16 @@ class Balancer:
             self.proxy.drain()  # again and again: a client may have been accepted at the very end
             await asyncio.sleep(TICK)
         if self.proxy.busy:
-            log.warning("stopping with %d requests under way", self.pool.in_flight)
+            left = sum(backend.pool.in_flight for backend in self.proxy.backends)
+            log.warning("stopping with %d requests under way", left)
+
+    def _note(self, text: str) -> None:
+        """Remember with each pool, and log, what concerns all of them."""
+        everyone = self.pools.everyone()
+        for served in everyone:
+            served.telemetry.events.note("balancer", text)
+        if not everyone:
+            log.info("%s", text)
 
     # --- its tasks
 
@@ -187,14 +216,18 @@ class Balancer:
         while True:
             await asyncio.sleep(TICK)
             self.proxy.tick(monotonic())
+            self.pools.tick()
 
-    async def _watch_file(self) -> None:
-        await watch_pool(
-            self.settings.config,
-            on_change=self._reconfigure,
-            on_error=self._complain,
-            in_force=self._worker_pool,
-        )
+    async def _watch_pools(self) -> None:
+        if self._pool_watch is not None:
+            await self._pool_watch.run()
+        elif self.settings.config is not None:
+            await watch_pool(
+                self.settings.config,
+                on_change=self.pools.set_file,
+                on_error=self._complain,
+                in_force=self._worker_pool,
+            )
 
     def _follow_service(
         self, service: ServiceSpec, apply: Callable[[Sequence[EndpointSpec]], None]
@@ -209,33 +242,17 @@ class Balancer:
             prefer=_FAMILIES[settings.preferred_family],
         )
 
-    def _discovered(self, endpoints: Sequence[EndpointSpec]) -> None:
-        self._synced = True
-        self.telemetry.endpoint_updates += 1
-        with self.telemetry.events.together():
-            self.pool.apply_snapshot(endpoints, monotonic())
-
-    def _reconfigure(self, worker_pool: WorkerPool) -> None:
-        """Obey a new file from now on; requests that run or wait are not touched."""
-        telemetry = self.telemetry
-        telemetry.config_generation += 1
-        telemetry.config_ok = True
-        telemetry.events.note("config", f"{self.settings.config} has changed, and is in force")
-        self.pool.name = worker_pool.name
-        self.pool.apply_policy(worker_pool.policy(), monotonic())
-        self._prober.reconfigure()
-        self._discovery.replace(worker_pool.spec)
-
     def _complain(self, error: ConfigError) -> None:
-        self.telemetry.config_ok = False
         text = f"the last good configuration stays in force: {error}"
-        self.telemetry.events.note("config", text, logging.ERROR)
+        for served in self.pools.served:
+            served.telemetry.config_ok = False
+            served.telemetry.events.note("config", text, logging.ERROR)
 
-    def _access_log(self) -> AccessLog | None:
+    def _access_log(self, pool: Pool) -> AccessLog | None:
         settings = self.settings
         if not settings.access_log:
             return None
-        return AccessLog(self.pool, rate=settings.access_log_rate, query=settings.access_log_query)
+        return AccessLog(pool, rate=settings.access_log_rate, query=settings.access_log_query)
 
 
 @contextmanager

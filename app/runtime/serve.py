@@ -55,7 +55,7 @@ def serve(settings: Settings) -> int:
     Raises `ConfigError` if the pool's file cannot be accepted.
     """
     set_up_log(settings.log_level, settings.log_format)
-    worker_pool = load_pool(settings.config)
+    worker_pool = load_pool(settings.config) if settings.config else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(settings, worker_pool))
@@ -64,7 +64,7 @@ def serve(settings: Settings) -> int:
             return EXIT_FAILED
 
 
-async def _serve(settings: Settings, worker_pool: WorkerPool) -> int:
+async def _serve(settings: Settings, worker_pool: WorkerPool | None) -> int:
     balancer = Balancer(settings, worker_pool)
     # What is there now stays for good, modules above all. Else the collector looks at all of it in
     # each full round, in which no request is served: 30 to 60 ms, 2 without it. What discovery

@@ -6,6 +6,7 @@ each request. A client sends the next request when it has the answer to the last
 anything twice: what fails is told as failed.
 
     python loadgen.py --target lb:80 | --targets FILE   [--clients N] [--workers worker:8080]
+                      [--path /compute] [--host NAME]
 
 `--targets` names a file of addresses, one a line, read again for each connection, in place of a
 Service. With `--workers`, the counts of all workers that the name resolves to are told too.
@@ -71,6 +72,8 @@ class Client(threading.Thread):
         connection = self._connect()
         body = json.dumps({"payload": payload})
         headers = {"Content-Type": "application/json"}
+        if self._options.host:
+            headers["Host"] = self._options.host
         connection.request("POST", self._options.path, body, headers)
         answer = connection.getresponse()
         content = answer.read()
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=120.0)
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--path", default="/compute")
+    parser.add_argument("--host")
     parser.add_argument("--workers")
     options = parser.parse_args()
     over = threading.Event()

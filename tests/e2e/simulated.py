@@ -171,14 +171,17 @@ class SimulatedCluster:
         await self.operate("reset", workers=WORKERS)
 
     @asynccontextmanager
-    async def load(self, clients: int = 12) -> AsyncIterator[SimulatedLoad]:
+    async def load(
+        self, clients: int = 12, *, targets: str = "targets", host: str = "", path: str = "/compute"
+    ) -> AsyncIterator[SimulatedLoad]:
         self._loads += 1
         output = self._folder / f"load-{self._loads}.jsonl"
         with output.open("wb") as out, output.with_suffix(".errors").open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 loadgen.__file__,
-                *("--targets", str(self._folder / "targets"), "--clients", str(clients)),
+                *("--targets", str(self._folder / targets), "--clients", str(clients)),
+                *("--host", host, "--path", path),
                 stdout=out,
                 stderr=errors,
             )
@@ -196,9 +199,14 @@ class SimulatedCluster:
 
     # --- what only this one can
 
-    def targets(self) -> list[str]:
+    @property
+    def kubeconfig(self) -> Path:
+        """The way to its API server."""
+        return self._folder / "kubeconfig"
+
+    def targets(self, name: str = "targets") -> list[str]:
         """The balancers that new connections go to."""
-        file = self._folder / "targets"
+        file = self._folder / name
         return file.read_text().split() if file.exists() else []
 
     @asynccontextmanager
@@ -228,7 +236,7 @@ class SimulatedCluster:
     def logs(self) -> str:
         """The balancers' logs, for a test that failed."""
         return "\n".join(
-            f"--- {log.name}\n{log.read_text()}" for log in sorted(self._folder.glob("lb-*.log"))
+            f"--- {log.name}\n{log.read_text()}" for log in sorted(self._folder.glob("l?-*.log"))
         )
 
     def _journal(self) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ async function read(told, denied) {
   let watchdog = setTimeout(() => abort.abort(), SILENCE);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   try {
-    const response = await fetch("stream", { headers, cache: "no-store", signal: abort.signal });
+    const response = await fetch(`stream${location.search}`, { headers, cache: "no-store", signal: abort.signal });
     if (response.status === 401 || response.status === 403) {
       clearTimeout(watchdog);
       await denied();

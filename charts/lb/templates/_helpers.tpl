@@ -160,6 +160,68 @@ yes
 {{- toYaml $pool -}}
 {{- end }}
 
+{{/* The same as a WorkerPool has it: durations are texts, none is no limit, and nothing is null. */}}
+{{- define "lb.poolResource" -}}
+{{- $pool := fromYaml (include "lb.poolSpec" .) -}}
+{{- range list (list "queue" "timeout") (list "timeouts" "connect" "firstByte" "betweenBytes" "request" "idle") (list "health" "recheck" "recheckMax") -}}
+{{- $part := get $pool (first .) -}}
+{{- range rest . -}}
+{{- $_ := set $part . (include "lb.duration" (get $part .)) -}}
+{{- end -}}
+{{- end -}}
+{{- with $pool.health.probe -}}
+{{- range list "interval" "timeout" -}}
+{{- if hasKey $pool.health.probe . -}}
+{{- $_ := set $pool.health.probe . (include "lb.duration" (get $pool.health.probe .)) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- $_ := unset $pool.health "probe" -}}
+{{- end -}}
+{{- if kindIs "invalid" $pool.maxInFlight -}}
+{{- $_ := unset $pool "maxInFlight" -}}
+{{- end -}}
+{{- $_ := set $pool "balancer" (include "lb.fullname" .) -}}
+{{- toYaml $pool -}}
+{{- end }}
+
+{{/* A duration as a text with its unit; nothing becomes none. */}}
+{{- define "lb.duration" -}}
+{{- if kindIs "invalid" . -}}
+none
+{{- else if kindIs "string" . -}}
+{{- ternary (printf "%ss" .) . (regexMatch "^[0-9.]+$" .) -}}
+{{- else -}}
+{{- printf "%ss" (toJson .) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The admin port's token, as balancer and operator mount it; nothing without one. */}}
+{{- define "lb.adminTokenMount" -}}
+{{- if .Values.admin.tokenSecret.name -}}
+- name: admin-token
+  mountPath: /etc/leastwise-admin
+  readOnly: true
+{{- end -}}
+{{- end }}
+
+{{- define "lb.adminTokenVolume" -}}
+{{- with .Values.admin.tokenSecret -}}
+{{- if .name -}}
+- name: admin-token
+  secret:
+    secretName: {{ .name }}
+    items:
+      - key: {{ .key | quote }}
+        path: token
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "lb.operatorName" -}}
+{{- printf "%s-operator" (include "lb.fullname" .) -}}
+{{- end }}
+
 {{/* Environment */}}
 
 {{/* host:port; called with (list $ port). */}}

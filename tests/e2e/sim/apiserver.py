@@ -10,22 +10,25 @@ import base64
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
+import yaml
 from aiohttp import web
 
+from tests.e2e.sim import kinds
+from tests.e2e.sim.custom import CustomResource
 from tests.e2e.sim.faults import Faults
+from tests.e2e.sim.kinds import KINDS
 from tests.e2e.sim.store import Conflict, Gone, Object, Store
 from tests.e2e.sim.watches import Bell, Watch, labels_of, status
 
-KINDS = {
-    "pods": "Pod",
-    "services": "Service",
-    "endpointslices": "EndpointSlice",
-    "leases": "Lease",
-    "workerpools": "WorkerPool",
-}
+CRD = Path(__file__).parents[3] / "charts" / "lb" / "crds" / "workerpools.yaml"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Invalid(Exception):  # noqa: N818 - as HTTP calls it
+    """The object is against its schema or its rules."""
 
 
 def _refuse(code: int, reason: str, message: str) -> web.Response:
@@ -45,8 +48,12 @@ class ApiServer:
         self._pages: dict[str, tuple[int, list[Object]]] = {}
         self._bell = Bell()
         self._runner: web.AppRunner | None = None
+        self._custom = CustomResource(yaml.safe_load(CRD.read_text()))
         self.seen = {"lists": 0, "watches": 0}
         """How many of each were asked for, by clients that came through."""
+
+        self.writes: list[str] = []
+        """The verb, the resource and the subresource of each write, as RBAC names them."""
 
         store.observers.append(self._bell.ring)
 
@@ -65,6 +72,10 @@ class ApiServer:
                 app.router.add_put(path, self._put)
                 app.router.add_patch(path, self._patch)
             app.router.add_delete(one, self._delete)
+        app.router.add_get("/api", self._look_around)
+        app.router.add_get("/apis", self._look_around)
+        app.router.add_get("/api/{version}", self._look_around)
+        app.router.add_get("/apis/{group}/{version}", self._look_around)
         app.router.add_get("/version", self._version)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)
         await self._runner.setup()
@@ -103,6 +114,8 @@ class ApiServer:
             return _refuse(410, "Expired", str(gone))
         except Conflict as conflict:
             return _refuse(409, "Conflict", str(conflict))
+        except Invalid as invalid:
+            return _refuse(422, "Invalid", str(invalid))
         except KeyError as missing:
             return _refuse(404, "NotFound", f"{missing} not found")
         except ValueError as wrong:
@@ -111,11 +124,20 @@ class ApiServer:
     async def _version(self, _request: web.Request) -> web.Response:
         return web.json_response({"major": "1", "minor": "36", "gitVersion": "v1.36.0-sim"})
 
+    async def _look_around(self, request: web.Request) -> web.Response:
+        """Answer clients that want to know what there is."""
+        info = request.match_info
+        if "version" in info:
+            return web.json_response(kinds.resources(info.get("group", ""), info["version"]))
+        return web.json_response(
+            kinds.groups() if request.path == "/apis" else kinds.core_versions()
+        )
+
     def _as_answer(self, request: web.Request, obj: Object) -> Object:
         info = request.match_info
         group = info.get("group")
         version = f"{group}/{info['version']}" if group else info["version"]
-        return {"kind": KINDS[info["resource"]], "apiVersion": version} | obj
+        return {"kind": KINDS[info["resource"]].kind, "apiVersion": version} | obj
 
     async def _list_or_watch(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch", "").lower() in {"1", "true"}
@@ -154,14 +176,18 @@ class ApiServer:
         return web.json_response(self._as_answer(request, found))
 
     async def _create(self, request: web.Request) -> web.Response:
-        obj = await self._body(request)
-        created = self.store.create(request.match_info["resource"], obj)
+        obj = self._noted("create", request, await self._body(request))
+        resource = request.match_info["resource"]
+        if self._is_custom(resource):
+            obj = self._admit(request, obj)
+            obj.pop("status", None)
+            obj["metadata"]["generation"] = 1
+        created = obj if _dry(request) else self.store.create(resource, obj)
         return web.json_response(self._as_answer(request, created), status=HTTPStatus.CREATED)
 
     async def _put(self, request: web.Request) -> web.Response:
-        obj = await self._body(request)
-        updated = self.store.update(request.match_info["resource"], obj)
-        return web.json_response(self._as_answer(request, updated))
+        obj = self._noted("update", request, await self._body(request))
+        return self._write(request, obj)
 
     async def _patch(self, request: web.Request) -> web.Response:
         """Merge, as of RFC 7386; other kinds of patches are not simulated."""
@@ -169,10 +195,53 @@ class ApiServer:
         found = self.store.get(info["resource"], info["namespace"], info["name"])
         if found is None:
             raise KeyError(info["name"])
-        merged = _merge(found, await request.json())
-        return web.json_response(
-            self._as_answer(request, self.store.update(info["resource"], merged))
-        )
+        patch = self._noted("patch", request, await request.json())
+        uid = patch.get("metadata", {}).get("uid", found["metadata"]["uid"])
+        if uid != found["metadata"]["uid"]:
+            raise Conflict(f"Precondition failed: UID in precondition: {uid}")
+        return self._write(request, _merge(found, patch))
+
+    def _write(self, request: web.Request, obj: Object) -> web.Response:
+        """Replace the object, or its status; each write leaves the other part as it is."""
+        info = request.match_info
+        resource = info["resource"]
+        if self._is_custom(resource):
+            before = self.store.get(resource, info["namespace"], info["name"])
+            if before is None:
+                raise KeyError(info["name"])
+            if request.path.endswith("/status"):
+                obj = before | {"status": obj.get("status", {})}
+                obj = self._admit(request, obj, only="status")
+            else:
+                obj = self._admit(request, obj)
+                generation = before["metadata"]["generation"]
+                changed = obj.get("spec") != before.get("spec")
+                obj["metadata"]["generation"] = generation + changed
+                obj.pop("status", None)
+                obj |= {"status": before["status"]} if "status" in before else {}
+        updated = obj if _dry(request) else self.store.update(resource, obj)
+        return web.json_response(self._as_answer(request, updated))
+
+    def _is_custom(self, resource: str) -> bool:
+        return resource == self._custom.plural
+
+    def _admit(self, request: web.Request, obj: Object, only: str = "") -> Object:
+        """Prune, default and validate. Raises `Invalid`.
+
+        `only`: what is not written may stay as wrong as it was, as since Kubernetes 1.30.
+        """
+        strict = request.query.get("fieldValidation") == "Strict"
+        stored, wrong = self._custom.admit(obj, strict=strict)
+        wrong = [problem for problem in wrong if problem.startswith(only)]
+        if wrong:
+            name = obj["metadata"]["name"]
+            raise Invalid(f'{self._custom.kind} "{name}" is invalid: {"; ".join(wrong)}')
+        return stored
+
+    def _noted(self, verb: str, request: web.Request, body: Object) -> Object:
+        status_of = "/status" if request.path.endswith("/status") else ""
+        self.writes.append(f"{verb} {request.match_info['resource']}{status_of}")
+        return body
 
     async def _delete(self, request: web.Request) -> web.Response:
         info = request.match_info
@@ -191,6 +260,10 @@ class ApiServer:
         obj: Object = await request.json()
         obj["metadata"]["namespace"] = request.match_info["namespace"]
         return obj
+
+
+def _dry(request: web.Request) -> bool:
+    return request.query.get("dryRun") == "All"
 
 
 def _break(runner: web.AppRunner) -> None:

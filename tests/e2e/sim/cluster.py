@@ -24,6 +24,8 @@ from tests.e2e.sim.templates import (
     NAMESPACE,
     as_object,
     balancer,
+    following_balancer,
+    operator,
     unused_port,
     worker,
 )
@@ -35,7 +37,8 @@ PROXY_LAG = 0.05
 OPERATIONS = frozenset(
     {
         "install", "state", "scale", "restart", "upgrade", "delete_pod", "kill", "fail_probe",
-        "faults", "compact", "service", "move", "crowd", "seen", "expected", "reset",
+        "faults", "compact", "service", "move", "crowd", "seen", "expected", "reset", "release",
+        "writes",
     }
 )  # fmt: skip
 
@@ -54,6 +57,9 @@ class Cluster:
             "worker": Service(self.store, NAMESPACE, "worker", "http"),
             "lb": Service(self.store, NAMESPACE, "lb", "http"),
         }
+        self._admin: dict[str, Service] = {}
+        """The admin Services of balancers that follow WorkerPools, by the balancer."""
+
         self._lives: set[asyncio.Task[None]] = set()
         self._port = unused_port()
         self._addresses = 0
@@ -122,6 +128,38 @@ class Cluster:
         }
         for workload in self.workloads.values():
             workload.reconcile()
+
+    def release(
+        self, name: str, workers: Mapping[str, int], balancers: int, task_seconds: float
+    ) -> None:
+        """Install a balancer that follows WorkerPools, with its operator, and sets of workers."""
+        environment = {"KUBECONFIG": str(self.kubeconfig), "LEASTWISE_NAMESPACE": NAMESPACE}
+        label = {"leastwise.io/balancer": name}
+        self._admin[name] = Service(self.store, NAMESPACE, f"{name}-admin", "admin", offset=1)
+        self._create_service(f"{name}-admin", name, "admin", label)
+        for service in (name, *workers):
+            self._services[service] = Service(self.store, NAMESPACE, service, "http")
+            self._create_service(service, service, "http", {})
+        for role, count in workers.items():
+            template = worker(self._port, task_seconds, role)
+            self.workloads[role] = StatefulSet(role, template, count, self._spawn)
+        template = following_balancer(name, self._port, environment)
+        self.workloads[name] = Deployment(name, template, balancers, self._spawn)
+        watcher = f"{name}-operator"
+        template = operator(name, self._port, environment)
+        self.workloads[watcher] = Deployment(watcher, template, 1, self._spawn)
+        for workload in (*workers, name, watcher):
+            self.workloads[workload].reconcile()
+
+    def _create_service(self, name: str, role: str, port: str, labels: Mapping[str, str]) -> None:
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": dict(labels)}
+        ports = [{"name": port, "port": self._port, "protocol": "TCP"}]
+        spec = {"clusterIP": "None", "selector": {"app": role}, "ports": ports}
+        self.store.create("services", {"metadata": metadata, "spec": spec})
+
+    def writes(self) -> list[str]:
+        """Return what was written through the API server: verb and resource each."""
+        return self.api.writes
 
     def state(self) -> Object:
         """Say how all pods are."""
@@ -268,18 +306,24 @@ class Cluster:
 
     def _sync(self, name: str) -> None:
         members = self._members() if name == "worker" else self._pods_of(name)
-        self._services[name].sync(members)
+        for service in (self._services.get(name), self._admin.get(name)):
+            if service is not None:
+                service.sync(members)
 
     def _proxy(self, change: Change) -> None:
         """Be kube-proxy: follow the slices of the balancers' Service."""
-        if change.resource == "endpointslices" and change.object["metadata"]["name"][:3] == "lb-":
-            asyncio.get_running_loop().call_later(PROXY_LAG, self._write_targets)
+        if change.resource != "endpointslices":
+            return
+        service = change.object["metadata"]["labels"]["kubernetes.io/service-name"]
+        if service == "lb" or service in self._admin:
+            asyncio.get_running_loop().call_later(PROXY_LAG, self._write_targets, service)
 
-    def _write_targets(self) -> None:
-        ready = [pod for pod in self._pods_of("lb") if pod.ready and not pod.terminating]
-        new = self.targets.with_suffix(".new")
+    def _write_targets(self, name: str) -> None:
+        ready = [pod for pod in self._pods_of(name) if pod.ready and not pod.terminating]
+        targets = self.targets if name == "lb" else self.folder / f"targets-{name}"
+        new = targets.with_suffix(".new")
         new.write_text("".join(f"{pod.address}:{pod.port}\n" for pod in ready))
-        new.replace(self.targets)
+        new.replace(targets)
 
     # --- templates
 

@@ -32,8 +32,14 @@ class Member(Protocol):
 class Service:
     """One headless Service; its fields may be changed between two calls of `sync`."""
 
-    def __init__(self, store: Store, namespace: str, name: str, port_name: str) -> None:
+    def __init__(
+        self, store: Store, namespace: str, name: str, port_name: str, offset: int = 0
+    ) -> None:
         self.name = name
+        self.labels: dict[str, str] = {}
+        """The Service's own, which its slices have, too."""
+
+        self._offset = offset  # of its port from the members' data port
         self.slice_size = 100
         self.dual_stack = False
         self.publish_not_ready = False
@@ -87,12 +93,13 @@ class Service:
         return others > 0 or family not in families
 
     def _place(self, family: str, member: Member) -> None:
+        wanted = (family, member.port + self._offset)
         for name, (of, port, uids) in self._slices.items():
-            fits = (of, port) == (family, member.port) and len(uids) < self.slice_size
+            fits = (of, port) == wanted and len(uids) < self.slice_size
             if fits and name not in self._left:
                 uids.append(member.uid)
                 return
-        self._slices[self._new_name()] = (family, member.port, [member.uid])
+        self._slices[self._new_name()] = (*wanted, [member.uid])
 
     def _write(self, name: str, members: dict[str, Member]) -> None:
         family, port, uids = self._slices[name]
@@ -100,6 +107,7 @@ class Service:
             "name": name,
             "namespace": self._namespace,
             "labels": {
+                **self.labels,
                 "kubernetes.io/service-name": self.name,
                 "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
                 "service.kubernetes.io/headless": "",

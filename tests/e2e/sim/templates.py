@@ -16,7 +16,7 @@ NAMESPACE = "leastwise"
 CAP = 4
 
 
-def worker(port: int, task_seconds: float) -> Template:
+def worker(port: int, task_seconds: float, role: str = "worker") -> Template:
     """Return the chart's worker: preStop is its delay, and its grace is a task's time and more."""
 
     def arguments(pod: Pod) -> Sequence[str]:
@@ -28,7 +28,7 @@ def worker(port: int, task_seconds: float) -> Template:
         ]  # fmt: skip
 
     return Template(
-        role="worker",
+        role=role,
         arguments=arguments,
         port=port,
         probe_port=port,
@@ -58,6 +58,46 @@ def balancer(port: int, folder: Path, spec: Object, environment: Mapping[str, st
         probe_path="/readyz",
         pre_stop=0.0,
         grace=60.0,
+        environment=_environment() | dict(environment),
+    )
+
+
+def following_balancer(name: str, port: int, environment: Mapping[str, str]) -> Template:
+    """Return the chart's balancer as it follows WorkerPools."""
+
+    def arguments(pod: Pod) -> Sequence[str]:
+        return [
+            "-m", "app", "serve", "--balancer", name, "--drain-delay", "0.6",
+            "--listen", f"{pod.address}:{port}", "--admin-listen", f"{pod.address}:{port + 1}",
+        ]  # fmt: skip
+
+    return Template(
+        role=name,
+        arguments=arguments,
+        port=port,
+        probe_port=port + 1,
+        probe_path="/readyz",
+        pre_stop=0.0,
+        grace=60.0,
+        environment=_environment() | dict(environment),
+    )
+
+
+def operator(name: str, port: int, environment: Mapping[str, str]) -> Template:
+    """Return the chart's operator of that balancer."""
+
+    def arguments(pod: Pod) -> Sequence[str]:
+        liveness = f"{pod.address}:{port}"
+        return ["-m", "app", "operator", "--balancer", name, "--liveness-listen", liveness]
+
+    return Template(
+        role=f"{name}-operator",
+        arguments=arguments,
+        port=port,
+        probe_port=port,
+        probe_path="/healthz",
+        pre_stop=0.0,
+        grace=10.0,
         environment=_environment() | dict(environment),
     )
 

@@ -31,5 +31,5 @@ async def answered_by(other: ScriptedWorker, client: Wire, sent: Request) -> Non
 async def not_sent_again(scene: Scene, client: Wire, status: int, method: bytes = b"GET") -> None:
     answer = await client.response(method)
     assert answer.status == status
-    assert sum(scene.proxy.stats.retries.values()) == 0
+    assert sum(scene.proxy.backend.stats.retries.values()) == 0
     assert sum(worker.spoken for worker in scene.workers) == 1

@@ -141,7 +141,7 @@ class Scene:
         await self.in_flight(0)
         await self.accepted(0)
         assert all(endpoint.in_flight == 0 for endpoint in self.pool.endpoints.values())
-        connections = self.proxy.connections
+        connections = self.proxy.backend.connections
         await eventually(
             lambda: connections.open == sum(map(len, connections._idle.values())),
             "only idle worker connections",
@@ -198,7 +198,8 @@ class Stage:
             balancer.stop()
             async with asyncio.timeout(LIMIT):
                 await running
-            await eventually(lambda: scene.proxy.connections.open == 0, "no worker connection")
+            connections = scene.proxy.backend.connections
+            await eventually(lambda: connections.open == 0, "no worker connection")
             assert not any(scene.proxy.deadlines._slots.values()), "nothing waits for its deadline"
         finally:
             await scene.clear(running)

@@ -43,9 +43,9 @@ async def test_a_response_that_breaks_off_is_seen_to_be_broken(
         with pytest.raises(Truncated):
             await client.exactly(1)
         await scene.in_flight(0)
-        assert scene.proxy.stats.requests == 1
-        assert sum(scene.proxy.stats.retries.values()) == 0
-        assert scene.proxy.stats.clients_gone == 0
+        assert scene.proxy.backend.stats.requests == 1
+        assert sum(scene.proxy.backend.stats.retries.values()) == 0
+        assert scene.proxy.backend.stats.clients_gone == 0
         assert sum(endpoint.failed for endpoint in scene.pool.endpoints.values()) == 1
 
 
@@ -135,7 +135,7 @@ async def test_what_comes_after_a_response_reaches_nobody(
         if not together:
             await worker.send(LEFTOVER)
         await worker.gone()
-        await eventually(lambda: scene.proxy.connections.open == 0)
+        await eventually(lambda: scene.proxy.backend.connections.open == 0)
         await client.send(request("/next"))
         worker, _ = await scene.worker.request()
         await worker.send(response(b"next", "Connection: close"))

@@ -45,7 +45,7 @@ async def test_while_it_waits_in_the_queue(stage: Stage, leave: Leave) -> None:
         await served(first, worker)
         assert (await worker.request()).target == b"/third"
         await served(third, worker)
-        assert scene.proxy.stats.clients_gone == 1
+        assert scene.proxy.backend.stats.clients_gone == 1
         assert scene.healthy()
 
 
@@ -116,7 +116,7 @@ async def test_while_the_worker_runs_it(stage: Stage, leave: Leave) -> None:
         await worker.gone()
         await scene.in_flight(0)
         assert scene.healthy()
-        assert scene.proxy.stats.clients_gone == 1
+        assert scene.proxy.backend.stats.clients_gone == 1
 
 
 @LEAVE
@@ -207,7 +207,7 @@ async def test_an_idle_client_may_leave(stage: Stage) -> None:
             await scene.accepted(1)
             leave(client)
             await scene.accepted(0)
-        assert scene.proxy.stats.clients_gone == 0
+        assert scene.proxy.backend.stats.clients_gone == 0
 
 
 @FINISH
@@ -238,7 +238,7 @@ async def test_a_thousand_clients_that_leave_at_random(stage: Stage, policy: str
             for _ in range(1000):
                 group.create_task(come_and_go())
         await scene.empty()
-        assert scene.proxy.stats.clients_gone > 100
+        assert scene.proxy.backend.stats.clients_gone > 100
         assert scene.healthy()
         last = await scene.client()
         await last.send(request())
@@ -255,7 +255,7 @@ async def test_with_more_requests_in_the_pipeline(stage: Stage, leave: Leave) ->
         leave(client)
         await worker.gone()
         await scene.in_flight(0)
-        assert scene.proxy.stats.requests == 1
+        assert scene.proxy.backend.stats.requests == 1
 
 
 async def test_with_requests_in_the_pipeline_and_a_response_not_taken(stage: Stage) -> None:
@@ -279,4 +279,4 @@ async def test_with_requests_in_the_pipeline_and_a_response_not_taken(stage: Sta
         for _ in range(sent):
             assert (await client.response()).body == bytes(100_000)
         await client.nothing_more()
-        assert scene.proxy.stats.requests == sent
+        assert scene.proxy.backend.stats.requests == sent

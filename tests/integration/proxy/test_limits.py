@@ -40,7 +40,7 @@ async def test_at_the_limit_of_connections_others_wait_and_get_their_turn(stage:
         for client in clients[2:]:
             await client.send(request())
         assert len(scene.proxy.downstreams) == 2
-        assert scene.proxy.stats.requests == 2
+        assert scene.proxy.backend.stats.requests == 2
         for gone, client in zip(clients, clients[2:], strict=False):
             gone.close()
             await worker.request()
@@ -191,7 +191,7 @@ async def test_a_drain_does_not_cut_off_an_answer_to_one_who_is_still_sending(st
     async with stage(settings={"max_body_bytes": 10}) as scene:
         client, idle = await scene.client(), await scene.client()
         await client.send(request("/", "Content-Length: 999999", method="POST"))
-        await eventually(lambda: scene.proxy.stats.answers[413])
+        await eventually(lambda: scene.proxy.backend.stats.answers[413])
         scene.balancer.stop()
         await idle.nothing_more()
         for _ in range(3):  # the second would fail after a reset

@@ -102,7 +102,7 @@ async def test_a_request_behind_one_that_asked_for_close_is_not_served(stage: St
         await worker.send(response(b"1"))
         assert (await client.response()).body == b"1"
         await client.nothing_more()
-        assert scene.proxy.stats.requests == 1
+        assert scene.proxy.backend.stats.requests == 1
 
 
 async def test_a_worker_that_closes_costs_the_client_nothing(stage: Stage) -> None:
@@ -200,10 +200,10 @@ async def test_a_connection_is_kept_for_a_second_less_than_the_worker_tells(stag
         worker, _ = await scene.worker.request()
         await worker.send(response(b"", "Keep-Alive: timeout=30"))
         await client.response()
-        ((upstream,),) = scene.proxy.connections._idle.values()
+        ((upstream,),) = scene.proxy.backend.connections._idle.values()
         assert upstream.idle_since < upstream.armed <= upstream.idle_since + 29
-        assert scene.proxy.connections.expire(upstream, upstream.idle_since + 28.9) is not None
-        assert scene.proxy.connections.expire(upstream, upstream.idle_since + 29.1) is None
+        assert scene.proxy.backend.connections.expire(upstream, upstream.idle_since + 28.9) is not None
+        assert scene.proxy.backend.connections.expire(upstream, upstream.idle_since + 29.1) is None
         await worker.gone()
 
 
@@ -217,8 +217,8 @@ async def test_idle_connections_are_closed_when_their_worker_leaves_the_rotation
         worker, _ = await chosen.request()
         await worker.send(response())
         await client.response()
-        await eventually(lambda: scene.proxy.connections.open == 1)
-        scene.balancer._discovered(
+        await eventually(lambda: scene.proxy.backend.connections.open == 1)
+        scene.balancer.pools.served[0]._discovered(
             [e.spec for e in scene.pool.endpoints.values() if e is not scene.endpoint(chosen)]
         )
         await worker.gone()
@@ -264,7 +264,7 @@ async def serve(scene: Scene, clients: list[Wire], most: int) -> list[Wire]:
     for client, wire in zip(clients, wires, strict=True):
         await wire.send(response(b"ok"))
         assert (await client.response()).body == b"ok"
-        if scene.proxy.connections.open > most:
+        if scene.proxy.backend.connections.open > most:
             await wire.gone()
     return wires
 
@@ -273,7 +273,7 @@ async def test_so_many_idle_connections_are_kept_to_a_worker(stage: Stage) -> No
     async with stage() as scene:
         clients = [await scene.client() for _ in range(MAX_IDLE + 2)]
         wires = await serve(scene, clients, most=1000)
-        await eventually(lambda: scene.proxy.connections.open == MAX_IDLE)
+        await eventually(lambda: scene.proxy.backend.connections.open == MAX_IDLE)
         for wire in wires[MAX_IDLE:]:
             await wire.gone()
 
@@ -282,15 +282,15 @@ async def test_idle_connections_are_kept_only_within_the_open_files_for_workers(
     stage: Stage,
 ) -> None:
     async with stage() as scene:
-        scene.proxy.connections.most_open = 3
+        scene.proxy.backend.connections.most_open = 3
         clients = [await scene.client() for _ in range(5)]
         await serve(scene, clients, most=3)
-        await eventually(lambda: scene.proxy.connections.open == 3)
+        await eventually(lambda: scene.proxy.backend.connections.open == 3)
 
 
 async def test_an_idle_connection_makes_room_for_one_to_another_worker(stage: Stage) -> None:
     async with stage(2) as scene:
-        scene.proxy.connections.most_open = 1
+        scene.proxy.backend.connections.most_open = 1
         clients = [await scene.client() for _ in range(2)]
         for client in clients:  # each goes to the worker that was not chosen last
             await client.send(request())
@@ -298,7 +298,7 @@ async def test_an_idle_connection_makes_room_for_one_to_another_worker(stage: St
             await worker.request()
             await worker.send(response(b"ok"))
             assert (await client.response()).body == b"ok"
-            await eventually(lambda: scene.proxy.connections.open == 1)
+            await eventually(lambda: scene.proxy.backend.connections.open == 1)
         assert [one.spoken for one in scene.workers] == [1, 1]
 
 
@@ -306,4 +306,4 @@ async def test_the_limit_is_what_the_open_files_leave(stage: Stage) -> None:
     async with stage() as scene:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         clients = most_connections(soft, None)
-        assert scene.proxy.connections.most_open == most_worker_connections(soft, clients)
+        assert scene.proxy.backend.connections.most_open == most_worker_connections(soft, clients)

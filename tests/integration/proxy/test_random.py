@@ -118,7 +118,7 @@ async def test_pipelined_requests_and_responses_cut_anywhere(stage: Stage, seed:
             assert set(asked[number].body.split()) <= {tag.encode()}
             assert raw.endswith((asked[number].body, b"X-Sum: %b\r\n\r\n" % tag.encode()))
         await sending
-        assert scene.proxy.stats.requests == len(asked) == BATCH
+        assert scene.proxy.backend.stats.requests == len(asked) == BATCH
         assert scene.healthy()
 
 

@@ -29,7 +29,7 @@ async def test_refused_connects(stage: Stage, method: str) -> None:
             await wire.send(response(b"", "Connection: close"))
             assert (await client.response()).status == 200
         assert all(scene.endpoint(worker).phase.value == "ejected" for worker in dead)
-        assert scene.proxy.stats.retries == {Outcome.CONNECT_REFUSED: 3}
+        assert scene.proxy.backend.stats.retries == {Outcome.CONNECT_REFUSED: 3}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -44,7 +44,7 @@ async def test_connects_without_an_answer(stage: Stage, method: str) -> None:
                 assert got.body == b"once"
                 await wire.send(response(b"", "Connection: close"))
                 assert (await client.response()).status == 200
-            assert scene.proxy.stats.retries == {Outcome.CONNECT_SILENT: 1}
+            assert scene.proxy.backend.stats.retries == {Outcome.CONNECT_SILENT: 1}
             assert scene.endpoint(dead).connect_errors == 1
 
 
@@ -89,7 +89,7 @@ async def test_idempotent_methods_after_a_death(stage: Stage, method: str, die: 
         worker, sent, other = await first(scene)
         die(worker)
         await answered_by(other, client, sent)
-        assert scene.proxy.stats.retries == {Outcome.DIED: 1}
+        assert scene.proxy.backend.stats.retries == {Outcome.DIED: 1}
 
 
 @pytest.mark.parametrize("die", [Wire.close, Wire.reset])
@@ -204,7 +204,7 @@ async def test_what_cannot_be_sent_again_takes_no_connection_that_was_idle_for_l
         old, _ = await scene.worker.request()
         await old.send(response())
         await client.response()
-        (idle,) = scene.proxy.connections._idle[scene.endpoint()]
+        (idle,) = scene.proxy.backend.connections._idle[scene.endpoint()]
         idle.idle_since -= 1.5  # as if so much time had passed
         await client.send(request("/2", *lines, method=method, body=b"x"))
         worker = old if reused else await scene.worker.connection()

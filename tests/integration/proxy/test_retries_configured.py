@@ -51,7 +51,7 @@ async def test_a_refusal_goes_to_another_worker(stage: Stage, method: str, body:
         worker.push(response(body, status="503 Service Unavailable"))
         await answered_by(other, client, sent)
         assert scene.healthy()
-        assert scene.proxy.stats.retries == {Outcome.REFUSED: 1}
+        assert scene.proxy.backend.stats.retries == {Outcome.REFUSED: 1}
 
 
 async def test_without_the_configuration_a_503_is_an_answer(stage: Stage) -> None:
@@ -139,4 +139,4 @@ async def test_the_budget_bounds_what_is_sent_again(stage: Stage) -> None:
         client = await scene.client()
         await client.send(request())
         assert (await client.response()).status == 502
-        assert scene.proxy.stats.retries == {Outcome.DIED: 4}
+        assert scene.proxy.backend.stats.retries == {Outcome.DIED: 4}

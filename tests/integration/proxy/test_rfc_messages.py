@@ -162,5 +162,5 @@ async def test_a_balancer_that_is_its_own_worker_comes_to_an_end(stage: Stage) -
         await client.send(request())
         answer = await client.response()
         assert answer.status == 431
-        assert scene.proxy.stats.requests < 100
+        assert scene.proxy.backend.stats.requests < 100
         await scene.in_flight(0)

@@ -30,7 +30,7 @@ async def test_peers_that_vanish_are_asked_for(stage: Stage) -> None:
         assert keep_alive(downstream.transport.get_extra_info("socket")) == (1, CLIENTS, 5, 3)
         await client.send(request())
         worker, _ = await scene.worker.request()
-        (upstream,) = scene.proxy.connections._open
+        (upstream,) = scene.proxy.backend.connections._open
         sock = upstream.transport.get_extra_info("socket")
         assert keep_alive(sock) == (1, WORKERS, 5, 3)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
@@ -72,12 +72,13 @@ async def test_an_idle_connection_makes_room_for_one_that_is_needed(stage: Stage
         (other,) = (worker for worker in scene.workers if worker is not chosen)
         with other.not_accepting(), no_more_files():  # its files are ours, in this process
             await client.send(request())  # to the worker that was not chosen yet
-            await eventually(lambda: scene.pool.in_flight and scene.proxy.connections.open == 1)
-            assert scene.proxy.connections._idle[scene.endpoint(chosen)] == []
+            connections = scene.proxy.backend.connections
+            await eventually(lambda: scene.pool.in_flight and connections.open == 1)
+            assert scene.proxy.backend.connections._idle[scene.endpoint(chosen)] == []
         worker, _ = await other.request()
         await worker.send(response(b"second"))
         assert (await client.response()).body == b"second"
-        assert scene.proxy.stats.retries == {}
+        assert scene.proxy.backend.stats.retries == {}
         assert scene.healthy()
 
 
@@ -92,7 +93,7 @@ async def test_attempts_are_told(stage: Stage) -> None:
         await second.send(response())
         answer = await client.response()
         assert answer.get(b"x-leastwise-attempts") == b"2"
-        assert scene.proxy.stats.retries == {Outcome.DIED: 1}
+        assert scene.proxy.backend.stats.retries == {Outcome.DIED: 1}
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -41,7 +41,7 @@ async def test_the_body_of_an_upgrade_to_h2c_smuggles_nothing(stage: Stage, chun
         assert worker.held == b""
         await worker.send(response(b"two"))
         assert (await client.response()).body == b"two"
-        assert scene.proxy.stats.requests == 2
+        assert scene.proxy.backend.stats.requests == 2
 
 
 async def test_a_websocket_handshake_with_a_body_is_no_handshake(stage: Stage) -> None:

@@ -207,4 +207,4 @@ async def test_a_worker_that_reads_nothing_is_not_waited_for_after_its_client(st
         await hold_back(client, downstream)
         client.reset()
         await scene.in_flight(0)
-        await eventually(lambda: scene.proxy.connections.open == 0, "it is cut off")
+        await eventually(lambda: scene.proxy.backend.connections.open == 0, "it is cut off")

@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message
 
-from app.admin.auth import RequireToken, TokenFile, token_of
+from app.admin.auth import RequireToken
 from app.config.errors import ConfigError
 from app.config.settings import Settings
+from app.config.tokens import TokenFile, token_of
 
 TOKEN = "s3cret-0123456789"
 OTHER = "other-0123456789x"

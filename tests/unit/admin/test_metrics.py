@@ -19,7 +19,7 @@ Samples = dict[str, float]
 
 async def scrape(view: View) -> str:
     app = FastAPI()
-    app.include_router(metrics.router(view))
+    app.include_router(metrics.router(lambda: [view]))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
         answer = await client.get("/metrics")

@@ -64,7 +64,7 @@ def told() -> set[str]:
 
     class Balancer(Collector):
         def collect(self) -> Iterator[Any]:
-            return families(view)
+            return families([view])
 
     return {sample.name for family in Balancer().collect() for sample in family.samples}
 

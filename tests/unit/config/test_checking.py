@@ -40,7 +40,7 @@ SAID = """\
 {path}:2:32: spec.endpoints[1]: found "nonsense", allowed: host:port, with a port from 1 to 65535
      2 |   endpoints: ["10.0.0.5:8080", nonsense]
        |                                ^^^^^^^^
-{path}:3:3: spec.maxInFligt: found an unknown key (did you mean "maxInFlight"?), allowed: endpoints
+{path}:3:3: spec.maxInFligt: found an unknown key (did you mean "maxInFlight"?), allowed: balancer
      3 |   maxInFligt: 4
        |   ^^^^^^^^^^
 {path}:4:17: spec.queue.size: found -1, allowed: a whole number from 0 to 1000000

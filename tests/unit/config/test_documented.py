@@ -31,7 +31,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[tuple[str, FieldInf
         name = f"{prefix}{field.alias}"
         kinds = [field.annotation, *get_args(field.annotation)]
         parts = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if parts and name != "service":
+        if parts and name not in {"service", "routes"}:
             found += leaves(parts[0], f"{name}.")
         else:
             found.append((name, field))

@@ -82,8 +82,8 @@ def test_lists_every_problem_by_line(path: Path) -> None:
         f'{path}:8: spec.endpoints[1]: found "b",'
         " allowed: host:port, with a port from 1 to 65535 and an IPv6 address in brackets\n"
         f'{path}:9: spec.onClientGone: found "stop", allowed: cancel or finish\n'
-        f"{path}:10: spec.unheard: found an unknown key, allowed: endpoints, service, maxInFlight,"
-        " queue, timeouts, retry, health, onClientGone\n"
+        f"{path}:10: spec.unheard: found an unknown key, allowed: balancer, endpoints, service,"
+        " routes, maxInFlight, queue, timeouts, retry, health, onClientGone\n"
         f"{path}:11: spec.service.port: found nothing,"
         " allowed: a port from 1 to 65535, or a port's name (up to 15 of a-z 0-9 -)"
     )

@@ -15,6 +15,7 @@ from app.config.settings import Settings, load_settings, variable
 
 VARIABLES = [
     "LEASTWISE_CONFIG",
+    "LEASTWISE_BALANCER",
     "LEASTWISE_LISTEN",
     "LEASTWISE_ADMIN_LISTEN",
     "LEASTWISE_ADMIN_TOKEN",
@@ -224,11 +225,18 @@ def test_of_a_list_the_part_that_is_wrong_is_told(environment: pytest.MonkeyPatc
 
 
 def test_a_missing_setting_is_told_with_both_its_names(environment: pytest.MonkeyPatch) -> None:
-    told = "found nothing, allowed: the path of the pool's YAML file"
+    allowed = "allowed: either the path of a pool's YAML file or a balancer's name"
+    places = "--config or LEASTWISE_CONFIG, --balancer or LEASTWISE_BALANCER"
     environment.delenv("LEASTWISE_CONFIG")
-    assert complaint() == f"--config or LEASTWISE_CONFIG: {told}"
+    assert complaint() == f"{places}: found neither, {allowed}"
     environment.setenv("LEASTWISE_CONFIG", "")
-    assert complaint() == f"LEASTWISE_CONFIG: {told}"
+    assert complaint() == f"{places}: found neither, {allowed}"
+    environment.setenv("LEASTWISE_CONFIG", "pool.yaml")
+    assert complaint(balancer="lb") == f"--balancer: found both of them, {allowed}"
+    environment.setenv("LEASTWISE_BALANCER", "lb")
+    assert complaint() == f"LEASTWISE_BALANCER: found both of them, {allowed}"
+    environment.delenv("LEASTWISE_CONFIG")
+    assert load_settings().balancer == "lb"
 
 
 def test_an_unknown_variable_is_told_with_the_nearest(environment: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,14 @@ STATUS = "a whole number from 400 to 599"
 QUEUE_KEYS = "size, timeout"
 TIMEOUT_KEYS = "connect, firstByte, betweenBytes, request, idle"
 PROBE_KEYS = "path, interval, timeout, failures"
-POOL_KEYS = "endpoints, service, maxInFlight, queue, timeouts, retry, health, onClientGone"
+POOL_KEYS = (
+    "balancer, endpoints, service, routes, maxInFlight, queue, timeouts, retry, health, "
+    "onClientGone"
+)
+ROUTE_PREFIX = (
+    "a path that begins with / and does not end with one, of up to 1024 ASCII characters without "
+    "? and #; / for all paths"
+)
 
 
 def complaints(document: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -79,7 +86,7 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ("timeouts: {connect: null}", "timeouts.connect", "null"),
         ("timeouts: {idle: 0}", "timeouts.idle", "0"),
     ],
-    f"{WAIT}, or null": [
+    f"{WAIT}, or none, or null": [
         ("timeouts: {firstByte: -1}", "timeouts.firstByte", "-1"),
         ("timeouts: {betweenBytes: {}}", "timeouts.betweenBytes", "a mapping"),
         ("timeouts: {request: 1:30}", "timeouts.request", '"1:30"'),
@@ -117,8 +124,24 @@ CASES: dict[str, list[tuple[str, str, str]]] = {
         ('endpoints: [a:1, b:1, A:1, "[::1]:1", "[0::1]:1"]', "endpoints",
          "a:1, [::1]:1 more than once"),
         ("retry: {refusedStatuses: [503, 503]}", "retry.refusedStatuses", "503 more than once"),
+        ("routes: [{host: a}, {}, {host: a, pathPrefix: /}]", "routes", "a/ more than once"),
+    ],
+    "a list of 0 to 32, each a mapping with the keys host, pathPrefix": [
+        ("routes: /api", "routes", '"/api"'),
     ],
     # Choices and patterns.
+    ROUTE_PREFIX: [
+        ("routes: [{pathPrefix: api}]", "routes[0].pathPrefix", '"api"'),
+        ("routes: [{pathPrefix: /api/}]", "routes[0].pathPrefix", '"/api/"'),
+        ("routes: [{pathPrefix: '/a?b'}]", "routes[0].pathPrefix", '"/a?b"'),
+    ],
+    "a host's name in lower case, without a port; empty for any host": [
+        ("routes: [{host: A.example}]", "routes[0].host", '"A.example"'),
+        ("routes: [{host: 'a:80'}]", "routes[0].host", '"a:80"'),
+    ],
+    "a balancer's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9, or null": [
+        ("balancer: ''", "balancer", '""'),
+    ],
     "cancel or finish": [
         ("onClientGone: stop", "onClientGone", '"stop"'),
         ("onClientGone: []", "onClientGone", "a list"),

@@ -163,13 +163,13 @@ async def test_a_file_that_turns_to_a_service_and_back(tmp_path: Path, api: Api)
     async with balancing(tmp_path, api, LISTED) as rig:
         await rig.rotates("10.9.0.1:80")
         assert (await rig.ready("?verbose"))[1] == {"status": "ready", "reasons": []}
-        rig.balancer._reconfigure(parse_pool(SERVICE.encode(), ""))
+        rig.balancer.pools.set_file(parse_pool(SERVICE.encode(), ""))
         await failed_once(rig.balancer)
         status, said = await rig.ready("?verbose")
         assert (status, said["discovery"]["synced"]) == (200, False)
         await rig.rotates("10.9.0.1:80")
         api.refusal = None
         await rig.rotates("w-0")
-        rig.balancer._reconfigure(parse_pool(LISTED.encode(), ""))
+        rig.balancer.pools.set_file(parse_pool(LISTED.encode(), ""))
         await rig.rotates("10.9.0.1:80")
         assert rig.balancer.discovery is None

@@ -1,0 +1,1 @@
+"""What is made or fetched by the Makefile."""
