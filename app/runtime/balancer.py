@@ -59,7 +59,8 @@ class Balancer:
         self.telemetry = Telemetry(
             self.pool, lambda: sum(self.retries.values()), self._access_log()
         )
-        self.proxy.backend.requests = self.telemetry.requests
+        told = settings.metrics or settings.access_log
+        self.proxy.backend.requests = self.telemetry.requests if told else None
         self.listening = asyncio.Event()
         """Set once both ports are open."""
 
