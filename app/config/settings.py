@@ -211,6 +211,9 @@ class Settings(BaseSettings):
     access_log_query: Switch = False
     """Whether paths are logged with their query, where secrets may stand."""
 
+    metrics: Switch = True
+    """Whether requests are counted as they end: for /metrics, the dashboard and `leastwise top`."""
+
     timing_headers: Switch = True
     """Whether answers say how they came about, by X-Leastwise-Attempts, X-Leastwise-Worker and
     Server-Timing."""

@@ -59,9 +59,12 @@ class Balancer:
         self.settings = settings
         self.proxy = Proxy(asyncio.get_running_loop(), settings)
         self.ring = Ring()
+        counted = settings.metrics or settings.access_log
         self.pools = Pools(
             self.proxy,
-            Parts(self._follow_service, self.ring.observer, self._access_log, self.unready),
+            Parts(
+                self._follow_service, self.ring.observer, self._access_log, self.unready, counted
+            ),
         )
         self.listening = asyncio.Event()
         """Set once both ports are open."""

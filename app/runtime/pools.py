@@ -50,7 +50,7 @@ class ServedPool:
         self.telemetry = Telemetry(
             self.pool, lambda: sum(self.retries.values()), parts.access_log(self.pool)
         )
-        self.backend.requests = self.telemetry.requests
+        self.backend.requests = self.telemetry.requests if parts.counted else None
         self.pool.observers.append(parts.observe(self.pool))
         self.identity: Identity | None = None
         """The WorkerPool that it is; None for that of a file."""
@@ -151,6 +151,8 @@ class Parts:
 
     access_log: MakeLog
     unready: Unready
+    counted: bool
+    """Whether requests are counted as they end."""
 
 
 class Pools:

@@ -65,6 +65,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--set=settings.maxBodyBytes=10000000000,settings.maxConnections=1000000",
         "--set=settings.trustedNetworks={10.0.0.0/8,fd00::/8},settings.logLevel=debug",
         "--set=settings.logFormat=json,settings.watchTimeout=2m,settings.preferredFamily=ipv6",
+        "--set=settings.accessLog=true,settings.accessLogRate=5,settings.accessLogQuery=false",
+        "--set=settings.metrics=false,settings.timingHeaders=false",
     ),
     "IPv6": ("--set-string=listenHost=::",),
     "NodePort of any number": ("--set=service.type=NodePort",),
