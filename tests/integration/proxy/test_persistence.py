@@ -202,8 +202,9 @@ async def test_a_connection_is_kept_for_a_second_less_than_the_worker_tells(stag
         await client.response()
         ((upstream,),) = scene.proxy.backend.connections._idle.values()
         assert upstream.idle_since < upstream.armed <= upstream.idle_since + 29
-        assert scene.proxy.backend.connections.expire(upstream, upstream.idle_since + 28.9) is not None
-        assert scene.proxy.backend.connections.expire(upstream, upstream.idle_since + 29.1) is None
+        connections = scene.proxy.backend.connections
+        assert connections.expire(upstream, upstream.idle_since + 28.9) is not None
+        assert connections.expire(upstream, upstream.idle_since + 29.1) is None
         await worker.gone()
 
 
