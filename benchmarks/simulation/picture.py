@@ -26,6 +26,7 @@ def balance(results: Mapping[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     _rows(left, found, "p99", 1.0)
     left.set_xscale("log")
+    left.set_xticks([20, 50, 100, 200, 500, 1000, 2000])
     left.xaxis.set_major_formatter("{x:,.0f}")
     tidy(left, "p99 latency of what was answered", "seconds; the line is the range over the seeds")
     _rows(right, found, "idle", 100.0)
