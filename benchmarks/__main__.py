@@ -7,6 +7,7 @@ from time import sleep
 import click
 
 from benchmarks import (
+    balance,
     bodies,
     connections,
     discovery,
@@ -31,6 +32,7 @@ ALL: dict[str, Callable[[Run], None]] = {
     "features": features.main,
     "discovery": lambda _: discovery.main(),
     "telemetry": lambda _: telemetry.main(),
+    "balance": balance.main,
 }
 
 
@@ -55,7 +57,8 @@ def main(
 ) -> None:
     """Measure side by side, print tables, and keep JSON in benchmarks/results.
 
-    At the end docs/performance.md is made anew from the JSON; `docs` does that alone.
+    At the end docs/performance.md and docs/balancing.md are made anew from the JSON; `docs` does
+    that alone.
     """
     chosen = tuple(filter(None, contenders.split(",")))
     unknown = [name for name in chosen if name not in NAMES]

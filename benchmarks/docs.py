@@ -1,11 +1,11 @@
-"""docs/performance.md: its tables and pictures come from the results, between markers.
+"""The docs' pages of results: their tables and pictures come from the results, between markers.
 
     <!-- bench:NAME -->
     whatever stands here is replaced
     <!-- /bench -->
 
-So no figure stands there that a run did not print. A unit test holds the page and its pictures
-against the results.
+So no figure stands there that a run did not print. NAME is a benchmark's, or `benchmark/part` for
+one part of it. A unit test holds the pages and their pictures against the results.
 """
 
 import re
@@ -24,9 +24,12 @@ from benchmarks import (
     targets,
 )
 from benchmarks.run import RESULTS, load, told
+from benchmarks.simulation import report
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BALANCING = PAGE.with_name("balancing.md")
+PAGES = (PAGE, BALANCING)
 IMAGES = PAGE.parent / "images"
 
 TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
@@ -36,15 +39,16 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "connections": connections.tables,
     "bodies": bodies.tables,
     "features": features.tables,
+    **report.SECTIONS,
 }
-"""What makes the tables of each benchmark from its results."""
+"""What makes the tables of each section from its benchmark's results."""
 
-_SECTION = re.compile(r"(<!-- bench:(?P<name>\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+_SECTION = re.compile(r"(<!-- bench:(?P<name>[\w/]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def found(results: Path = RESULTS) -> targets.Results:
     """Return what all benchmarks found last."""
-    return {name: load(name, results) for name in TABLES}
+    return {name: load(name, results) for name in map(_benchmark, TABLES)}
 
 
 def render(page: str, results: targets.Results) -> str:
@@ -57,19 +61,26 @@ def render(page: str, results: targets.Results) -> str:
 def _section(name: str, results: targets.Results) -> str:
     if name == "targets":
         return targets.table(results).markdown()
-    figures = results[name]
+    figures = results[_benchmark(name)]
     if figures is None:
         return "Not measured yet."
     tables = [table.markdown() for table in TABLES[name](figures)]
-    return "\n\n".join([told(figures["run"]), *tables])
+    about = [told(figures["run"])] if name == _benchmark(name) else []
+    return "\n\n".join([*about, *tables])
+
+
+def _benchmark(section: str) -> str:
+    """Return whose results a section shows."""
+    return section.partition("/")[0]
 
 
 def main() -> None:
-    """Write the page and its pictures."""
+    """Write the pages and their pictures."""
     results = found()
-    page = PAGE.read_text("utf-8")
-    PAGE.write_text(render(page, results), "utf-8")
-    written = [PAGE]
+    written = []
+    for page in PAGES:
+        page.write_text(render(page.read_text("utf-8"), results), "utf-8")
+        written.append(page)
     for name, picture in plots.PICTURES.items():
         drawn = picture.draw(results)
         if drawn is not None:

@@ -1,4 +1,4 @@
-"""The pictures of docs/performance.md, as SVG that is legible on light and on dark pages.
+"""The pictures of the docs' pages of results, as SVG that is legible on light and on dark pages.
 
 Each says in its metadata from which results it was drawn, so that a test can tell whether it is up
 to date without drawing it.
@@ -13,15 +13,15 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from benchmarks.connections import KINDS
+from benchmarks.drawing import FAINT, INK, PAPER, drawing, tidy
 from benchmarks.queueing import OPERATIONS
+from benchmarks.simulation.picture import balance
 from benchmarks.stats import LATENCIES
 from benchmarks.targets import Results
 
-INK, FAINT, PAPER = "#1f2328", "#8a929c", "#ffffff"
 _DARK = {INK: "#e6edf3", FAINT: "#7d8590", PAPER: "#0d1117"}
 """What these become where dark colours are preferred."""
 
@@ -87,28 +87,13 @@ def themed(svg: str) -> str:
     return svg.replace("<defs>", f"<defs>{style}", 1)
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
-    FigureCanvasSVG(figure)
-    return figure
-
-
-def _tidy(axes: Axes, title: str, x: str, y: str = "") -> None:
-    axes.set_title(title, loc="left")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.set_facecolor("none")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=2.5, color=FAINT)
-
-
 # --- the proxies
 
 
 def proxies(results: Mapping[str, Any]) -> Figure:
     """Draw CPU time per request, and latencies at a fixed rate."""
     figures = results["proxy"]
-    figure = _figure(9.6, 3.1)
+    figure = drawing(9.6, 3.1)
     left, right = figure.subplots(1, 2)
     _bars(left, figures)
     _dots(right, figures["latency_ms_at"]["1000"])
@@ -139,7 +124,7 @@ def _bars(axes: Axes, figures: dict[str, Any]) -> None:
             color=PAPER if cut else INK,
         )
     axes.set_xlim(0, shown)
-    _tidy(axes, "CPU time per request (solid: user, pale: system)", "µs, saturated")
+    tidy(axes, "CPU time per request (solid: user, pale: system)", "µs, saturated")
 
 
 def _dots(axes: Axes, latencies: dict[str, Any]) -> None:
@@ -160,7 +145,7 @@ def _dots(axes: Axes, latencies: dict[str, Any]) -> None:
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(axis="x", color=FAINT, linewidth=0.4, alpha=0.5)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.42), handletextpad=0.2)
-    _tidy(axes, "Latency at 1,000 requests a second", "ms, from when each was due")
+    tidy(axes, "Latency at 1,000 requests a second", "ms, from when each was due")
 
 
 # --- the curves
@@ -168,13 +153,13 @@ def _dots(axes: Axes, latencies: dict[str, Any]) -> None:
 
 def curves(results: Mapping[str, Any]) -> Figure:
     """Draw how each cost grows with the number or the length of things."""
-    figure = _figure(9.6, 5.4)
+    figure = drawing(9.6, 5.4)
     (picking, queue, memory), (cpu, down, up) = figure.subplots(2, 3)
     _curve(picking, {"": results["picking"]["us"]})
-    _tidy(picking, "Acquire and release", "endpoints", "µs")
+    tidy(picking, "Acquire and release", "endpoints", "µs")
     operations = {told: results["queueing"]["us"][key] for key, told in OPERATIONS.items()}
     _curve(queue, operations)
-    _tidy(queue, "The queue", "waiting", "µs")
+    tidy(queue, "The queue", "waiting", "µs")
     for axes, key, title, unit in (
         (memory, "kib_each", "Memory of each client", "KiB"),
         (cpu, "cpu_us_each", "CPU of each newcomer", "µs"),
@@ -186,14 +171,14 @@ def curves(results: Mapping[str, Any]) -> Figure:
             for kind, told in KINDS.items()
         }
         _curve(axes, found)
-        _tidy(axes, title, "clients at once", unit)
+        tidy(axes, title, "clients at once", unit)
     for axes, way, title in ((down, "down", "Response bodies"), (up, "up", "Request bodies")):
         found = {
             name: {size: one["cpu_us_per_mb"] for size, one in sizes.items()}
             for name, sizes in results["bodies"][way].items()
         }
         _curve(axes, found, [COLOURS[name] for name in found])
-        _tidy(axes, title, "MB each", "CPU µs per MB")
+        tidy(axes, title, "MB each", "CPU µs per MB")
     return figure
 
 
@@ -213,5 +198,6 @@ def _curve(
 PICTURES = {
     "performance-proxy": Picture(("proxy",), proxies),
     "performance-curves": Picture(("picking", "queueing", "connections", "bodies"), curves),
+    "balancing-policies": Picture(("balance",), balance),
 }
 """All pictures, by the names of their files."""

@@ -1,4 +1,4 @@
-"""docs/performance.md says what the results say, and no more."""
+"""The docs' pages of results say what the results say, and no more."""
 
 import json
 import re
@@ -12,13 +12,18 @@ from benchmarks.run import Run, told
 from benchmarks.tables import Table, figure
 
 
-def test_the_page_is_made_from_the_results() -> None:
-    page = docs.PAGE.read_text("utf-8")
+def _pages() -> str:
+    return "".join(path.read_text("utf-8") for path in docs.PAGES)
+
+
+@pytest.mark.parametrize("path", docs.PAGES, ids=lambda path: path.stem)
+def test_a_page_is_made_from_the_results(path: Path) -> None:
+    page = path.read_text("utf-8")
     assert page == docs.render(page, docs.found()), "run: python -m benchmarks docs"
 
 
-def test_the_page_has_every_benchmark() -> None:
-    sections = re.findall(r"<!-- bench:(\w+) -->", docs.PAGE.read_text("utf-8"))
+def test_the_pages_have_every_benchmark() -> None:
+    sections = re.findall(r"<!-- bench:([\w/]+) -->", _pages())
     assert sorted(sections) == sorted([*docs.TABLES, "targets"])
 
 
@@ -27,7 +32,7 @@ def test_a_picture_is_drawn_from_the_results(name: str) -> None:
     svg = (docs.IMAGES / f"{name}.svg").read_text("utf-8")
     digest = plots.PICTURES[name].digest(docs.found())
     assert digest in svg, "run: python -m benchmarks docs"
-    assert f"images/{name}.svg" in docs.PAGE.read_text("utf-8")
+    assert f"images/{name}.svg" in _pages()
 
 
 @pytest.mark.parametrize("name", plots.PICTURES)
