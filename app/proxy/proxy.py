@@ -1,6 +1,7 @@
 """What all requests share: the backends and their routes, the clients, and the clock's sweep."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 from app.balancing.policy import Policy
@@ -14,6 +15,9 @@ from app.proxy.hangups import Hangups
 from app.proxy.limits import client_limits
 from app.proxy.replay import ReplayMemory
 from app.proxy.routes import RouteTable
+
+
+log = logging.getLogger(__name__)
 
 
 class Proxy:
@@ -105,7 +109,10 @@ class Proxy:
         """End what has taken too long. To be called every `deadlines.TICK` seconds."""
         self.deadlines.sweep(now)
         for backend in self.backends:
-            backend.pool.tick(now)
+            try:
+                backend.pool.tick(now)
+            except Exception:  # one pool's fault is not to end all the others
+                log.exception("the tick of pool %s has failed", backend.pool.name)
 
     def forget(self, downstream: Downstream) -> None:
         """Take note that a client's connection has ended."""
