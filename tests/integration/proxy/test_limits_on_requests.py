@@ -19,7 +19,7 @@ async def test_so_many_fields_are_served_and_one_more_is_431(stage: Stage) -> No
         await client.send(request("/", "A: 1", "B: 2", "C: 3", "D: 4"))
         check(await client.response(), 431, "http_request_error")
         await client.nothing_more()
-        assert scene.proxy.stats.requests == 1
+        assert scene.proxy.backend.stats.requests == 1
 
 
 async def test_so_long_a_target_is_served_and_a_longer_one_is_414(stage: Stage) -> None:
@@ -34,7 +34,7 @@ async def test_so_long_a_target_is_served_and_a_longer_one_is_414(stage: Stage) 
         await client.send(request(longest + "x"))
         check(await client.response(), 414, "http_request_error")
         await client.nothing_more()
-        assert scene.proxy.stats.requests == 1
+        assert scene.proxy.backend.stats.requests == 1
 
 
 async def test_a_target_that_goes_on_beyond_its_limit_is_414_before_it_ends(stage: Stage) -> None:

@@ -57,7 +57,7 @@ async def test_a_worker_that_always_refuses_has_the_last_word_after_the_longest_
         await client.send(request())
         answer = await client.response()
         assert (answer.status, answer.body, answer.get(b"x-worker")) == (503, b"full", b"it")
-        assert scene.proxy.stats.requests == 1
+        assert scene.proxy.backend.stats.requests == 1
         assert monotonic() - began >= 0.4  # it was asked again for as long as a request may wait
         assert scene.healthy()
 
