@@ -64,6 +64,7 @@ def cli() -> None:
 @click.option("--access-log-rate", metavar="N", type=int, help="At most so many a second.")
 @click.option("--access-log-query", metavar="BOOL", help="With the paths' queries.")
 @click.option("--metrics", metavar="BOOL", help="Count requests as they end.  [default: true]")
+@click.option("--tracing", metavar="BOOL", help="Spans by OpenTelemetry.  [default: false]")
 @click.option("--timing-headers", metavar="BOOL", help="Server-Timing on answers.  [default: true]")
 def serve(**flags: str | int | None) -> None:
     """Run the balancer.
