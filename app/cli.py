@@ -64,6 +64,7 @@ def cli() -> None:
 @click.option("--access-log-rate", metavar="N", type=int, help="At most so many a second.")
 @click.option("--access-log-query", metavar="BOOL", help="With the paths' queries.")
 @click.option("--metrics", metavar="BOOL", help="Count requests as they end.  [default: true]")
+@click.option("--tracing", metavar="BOOL", help="Spans by OpenTelemetry.  [default: false]")
 @click.option("--timing-headers", metavar="BOOL", help="Server-Timing on answers.  [default: true]")
 def serve(**flags: str | int | None) -> None:
     """Run the balancer.
@@ -199,12 +200,13 @@ def demo(speed: float, fault: str, report_dir: Path) -> None:
 @click.option("--admin", metavar="URL", default="http://127.0.0.1:9000", show_default=True,
               envvar="LEASTWISE_ADMIN", help="The balancer's admin port.")  # fmt: skip
 @click.option("--token", envvar="LEASTWISE_ADMIN_TOKEN", help="Bearer token, if it wants one.")
+@click.option("--pool", default="", metavar="NAME", help="Which pool, if there are several.")
 @click.option("--once", is_flag=True, help="Print how things stand, and end.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True,
               help="With --once.")  # fmt: skip
 @click.option("--sort", "order", type=click.Choice(["trouble", "name", "load", "latency"]),
               default="trouble", show_default=True, help="Which workers come first.")  # fmt: skip
-def top(admin: str, token: str | None, output: str, order: str, *, once: bool) -> None:
+def top(admin: str, token: str | None, pool: str, output: str, order: str, *, once: bool) -> None:
     """Show who works on what, live.
 
     \b
@@ -217,12 +219,12 @@ def top(admin: str, token: str | None, output: str, order: str, *, once: bool) -
     from app.top import run  # noqa: PLC0415 - so that --help is quick
 
     if once:
-        sys.exit(run.once(admin, token, output=output, order=order))
+        sys.exit(run.once(admin, token, pool, output=output, order=order))
     if output == "json":
         raise click.UsageError("--output json needs --once")
     if not sys.stdout.isatty():
         raise click.UsageError("this is no terminal: give --once")
-    sys.exit(run.live(admin, token, order=order))
+    sys.exit(run.live(admin, token, pool, order=order))
 
 
 def main() -> None:

@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     metrics: Switch = True
     """Whether requests are counted as they end: for /metrics, the dashboard and `leastwise top`."""
 
+    tracing: Switch = False
+    """Whether spans are made of requests, by OpenTelemetry: see OTEL_EXPORTER_OTLP_ENDPOINT."""
+
     timing_headers: Switch = True
     """Whether answers say how they came about, by X-Leastwise-Attempts, X-Leastwise-Worker and
     Server-Timing."""

@@ -3,10 +3,11 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from app.balancing.endpoint import Endpoint
 from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.proxy.connections import Connections
-from app.telemetry.requests import RequestStats
+from app.telemetry.requests import EndedRequest, RequestStats
 
 if TYPE_CHECKING:
     from app.proxy.exchange import Exchange
@@ -21,6 +22,26 @@ class ExchangeObserver(Protocol):
 
     def retried(self, exchange: "Exchange", outcome: Outcome) -> None:
         """Follow a request that will be sent again."""
+
+
+class LostRequests(Protocol):
+    """Remembers requests that lost their worker: `app.telemetry.events`."""
+
+    def lost(self, identifier: bytes, worker: str, outcome: Outcome, *, again: bool) -> None:
+        """Take in a lost attempt, and whether the request is sent again."""
+
+
+class RequestTracing(Protocol):
+    """Makes spans: `app.telemetry.tracing`."""
+
+    def sent(self, request: EndedRequest, endpoint: Endpoint, fields: bytes) -> bytes:
+        """Begin an attempt; return the field lines to send in place of `fields`."""
+
+    def failed(self, request: EndedRequest, outcome: Outcome) -> None:
+        """End an attempt that is followed by another."""
+
+    def ended(self, request: EndedRequest, fields: bytes) -> None:
+        """End the request."""
 
 
 class Stats:
@@ -45,7 +66,16 @@ class Stats:
 class Backend:
     """One pool, as the exchanges use it."""
 
-    __slots__ = ("connections", "observer", "pool", "proxy", "requests", "stats")
+    __slots__ = (
+        "connections",
+        "events",
+        "observer",
+        "pool",
+        "proxy",
+        "requests",
+        "stats",
+        "tracing",
+    )
 
     def __init__(self, proxy: "Proxy", pool: Pool) -> None:
         self.proxy = proxy
@@ -54,5 +84,11 @@ class Backend:
         self.stats = Stats()
         self.requests: RequestStats | None = RequestStats()
         """Told of each request that is over; None leaves them uncounted."""
+
+        self.events: LostRequests | None = None
+        """Told of each request that lost its worker."""
+
+        self.tracing: RequestTracing | None = None
+        """Told of attempts, where spans are wanted."""
 
         self.observer: ExchangeObserver | None = None

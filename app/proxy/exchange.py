@@ -294,6 +294,8 @@ class Exchange(Record):
                     sent_at=self.sent_at,
                     answered_at=now,
                 )
+                if head.value(b"x-request-id") is None:
+                    lines += b"X-Request-ID: %b\r\n" % self.identifier
             downstream.transport.write(response_head(head, lines, payload))
         if done:
             self._finish(now)
@@ -353,8 +355,11 @@ class Exchange(Record):
         if downstream is None:  # cannot be: a client that leaves calls the connect off
             raise AssertionError
         body = self.body
-        data = request_head(self.head, downstream.trail, self.identifier, body.wire())
         self.sent_at = now
+        tracing = self._backend.tracing
+        if tracing is not None:
+            self.head.fields = tracing.sent(self, upstream.endpoint, self.head.fields)
+        data = request_head(self.head, downstream.trail, self.identifier, body.wire())
         upstream.begin(self, data, now)
         body.sent()
         if not body.complete and self._upstream is upstream and not upstream.blocked:
@@ -419,6 +424,8 @@ class Exchange(Record):
         if self._sent_again(outcome):
             self._again(outcome, detail)
         else:
+            if self._backend.events is not None:
+                self._backend.events.lost(self.identifier, self.worker, outcome, again=False)
             self._release(outcome, detail)
             stage = "C" if outcome in _NOT_SENT else "H"
             self._answer(responses.failure(outcome), ending(outcome, stage))
@@ -429,7 +436,12 @@ class Exchange(Record):
         if self._lease is not None and outcome is not Outcome.REFUSED:
             self._tried |= {self._lease.endpoint}
         self.waiting_since = monotonic()
-        self._backend.stats.retries[outcome] += 1
+        backend = self._backend
+        backend.stats.retries[outcome] += 1
+        if backend.events is not None and outcome is not Outcome.REFUSED:
+            backend.events.lost(self.identifier, self.worker, outcome, again=True)
+        if backend.tracing is not None:
+            backend.tracing.failed(self, outcome)
         self._release(outcome, detail, retry_after)
         if self._backend.observer is not None:
             self._backend.observer.retried(self, outcome)
@@ -461,6 +473,8 @@ class Exchange(Record):
         self.body.let_go()
         if self._backend.requests is not None:
             self._backend.requests.ended(self)
+        if self._backend.tracing is not None:
+            self._backend.tracing.ended(self, self.head.fields)
 
     def _stage(self) -> str:
         """Say where it is, in a letter of `app.telemetry.endings.WHERE`."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -22,8 +23,8 @@ from app.admin.server import AdminServer, open_socket
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.pool import Pool
 from app.config.addresses import AddressPort
-from app.config.errors import ConfigError
-from app.config.settings import Settings, flag
+from app.config.errors import ConfigError, Problem
+from app.config.settings import Settings, flag, variable
 from app.config.tokens import token_of
 from app.config.watching import watch_pool
 from app.config.workerpool import ServiceSpec, WorkerPool
@@ -38,6 +39,9 @@ from app.runtime.limits import most_connections, most_worker_connections, raise_
 from app.runtime.pools import Parts, Pools
 from app.runtime.ring import Ring
 from app.telemetry.access_log import AccessLog
+
+if TYPE_CHECKING:
+    from app.telemetry.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +64,16 @@ class Balancer:
         self.proxy = Proxy(asyncio.get_running_loop(), settings)
         self.ring = Ring()
         counted = settings.metrics or settings.access_log
+        self._tracing = make_tracing() if settings.tracing else None
         self.pools = Pools(
             self.proxy,
             Parts(
-                self._follow_service, self.ring.observer, self._access_log, self.unready, counted
+                self._follow_service,
+                self.ring.observer,
+                self._access_log,
+                self.unready,
+                counted,
+                None if self._tracing is None else self._tracing.of,
             ),
         )
         self.listening = asyncio.Event()
@@ -186,6 +196,8 @@ class Balancer:
         finally:
             listener.close()
             self.proxy.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.shutdown)
 
     def _admin(self) -> ASGIApp:
         app = create_app(self)
@@ -256,6 +268,17 @@ class Balancer:
         if not settings.access_log:
             return None
         return AccessLog(pool, rate=settings.access_log_rate, query=settings.access_log_query)
+
+
+def make_tracing() -> "Tracing":
+    """Make spans, from now on. Raises `ConfigError` where OpenTelemetry is missing."""
+    try:
+        from app.telemetry.tracing import Tracing  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        found = f"true, but {error.name} is missing"
+        allowed = "false, or true after `pip install leastwise[otel]`"
+        raise ConfigError([Problem("", variable("tracing"), found, allowed)]) from error
+    return Tracing()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from app.discovery.following import Discovery, MakeKubernetes
 from app.discovery.list_watch import Condition
 from app.discovery.pools import PoolResource
 from app.probing.prober import Prober
+from app.proxy.backend import RequestTracing
 from app.proxy.proxy import Proxy
 from app.telemetry.requests import RequestLog
 from app.telemetry.state import Telemetry
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 Observe = Callable[[Pool], PoolObserver]
 MakeLog = Callable[[Pool], RequestLog | None]
+MakeTracing = Callable[[Pool], RequestTracing]
 Unready = Callable[[], list[str]]
 
 
@@ -51,6 +53,8 @@ class ServedPool:
             self.pool, lambda: sum(self.retries.values()), parts.access_log(self.pool)
         )
         self.backend.requests = self.telemetry.requests if parts.counted else None
+        self.backend.events = self.telemetry.events
+        self.backend.tracing = None if parts.tracing is None else parts.tracing(self.pool)
         self.pool.observers.append(parts.observe(self.pool))
         self.identity: Identity | None = None
         """The WorkerPool that it is; None for that of a file."""
@@ -153,6 +157,9 @@ class Parts:
     unready: Unready
     counted: bool
     """Whether requests are counted as they end."""
+
+    tracing: MakeTracing | None
+    """Makes what makes spans, where they are wanted."""
 
 
 class Pools:

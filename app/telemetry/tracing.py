@@ -4,9 +4,9 @@ Needs the extra `otel`, and `LEASTWISE_TRACING=true`; where the spans go is said
 own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, ...). Without it, `traceparent`
 and `tracestate` are passed on as they came, as every other field is.
 
-The exchange tells three things: `sent` before an attempt is written (and writes the lines that it
-returns, in place of the client's own), `failed` when one did not come to an answer, and
-`ended` at the end. Spans are made of the request's own times, so that nothing else is measured.
+The exchange tells three things: `sent` before an attempt is written (and sends the fields that it
+returns), `failed` when one did not come to an answer, and `ended` at the end. Spans are made of the
+request's own times, so that nothing else is measured.
 `import app.telemetry.tracing` is done only where tracing is wanted.
 """
 
@@ -19,12 +19,14 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app import __version__
 from app.balancing.endpoint import Endpoint
 from app.balancing.lease import Outcome
+from app.balancing.pool import Pool
+from app.http1.fields import without
 from app.telemetry.endings import COMPLETE
 from app.telemetry.requests import EndedRequest
 
@@ -40,7 +42,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Trace:
-    """The spans of one request. To be kept with it, and given back each time."""
+    """The spans of one request."""
 
     __slots__ = ("attempt", "context", "server")
 
@@ -51,25 +53,39 @@ class Trace:
 
 
 class Tracing:
-    """Makes spans. `shutdown` at the end sends what is left."""
+    """Sends spans. `shutdown` at the end sends what is left."""
 
-    def __init__(self, pool: str, exporter: SpanExporter | None = None) -> None:
+    def __init__(self, exporter: SpanExporter | None = None) -> None:
         """Send them to `exporter`; by default by OTLP over HTTP, as the environment says."""
         resource = Resource.create({SERVICE_NAME: "leastwise", SERVICE_VERSION: __version__})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("leastwise", __version__)
+
+    def of(self, pool: Pool) -> "PoolTracing":
+        """Return what makes spans of the pool's requests."""
+        return PoolTracing(self._provider.get_tracer("leastwise", __version__), pool)
+
+    def shutdown(self) -> None:
+        """Send what is left. Blocks until it is sent, or the exporter gives up."""
+        self._provider.shutdown()
+
+
+class PoolTracing:
+    """Makes the spans of one pool's requests."""
+
+    def __init__(self, tracer: Tracer, pool: Pool) -> None:
+        self._tracer = tracer
         self._pool = pool
+        self._traces: dict[int, Trace] = {}
+        """Of the requests that are under way, by their identity as objects."""
+
         self._epoch = time.time_ns() - int(monotonic() * _NS)
 
-    def sent(
-        self, request: EndedRequest, trace_of: Trace | None, endpoint: Endpoint, fields: bytes
-    ) -> tuple[Trace, bytes]:
-        """Begin an attempt; return the trace, and the field lines to send with the request.
-
-        `fields` are the field lines that came from the client.
-        """
-        made = trace_of or self._begin(request, fields)
+    def sent(self, request: EndedRequest, endpoint: Endpoint, fields: bytes) -> bytes:
+        """Begin an attempt; return the field lines to send, `fields` being those of the client."""
+        made = self._traces.get(id(request))
+        if made is None:
+            made = self._traces[id(request)] = self._begin(request, fields)
         spec = endpoint.spec
         attributes: dict[str, str | int] = {
             "http.request.method": _method(request),
@@ -85,23 +101,25 @@ class Tracing:
             made.context,
             SpanKind.CLIENT,
             attributes,
-            start_time=self._ns(request.sent_at or monotonic()),
+            start_time=self._ns(request.sent_at),
         )
         carrier: dict[str, str] = {}
         _propagator.inject(carrier, trace.set_span_in_context(made.attempt, made.context))
-        return made, "".join(f"{name}: {value}\r\n" for name, value in carrier.items()).encode()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in carrier.items())
+        return without(fields, FIELDS) + lines.encode()
 
-    def failed(self, made: Trace | None, outcome: Outcome) -> None:
+    def failed(self, request: EndedRequest, outcome: Outcome) -> None:
         """End an attempt that did not come to an answer, and is followed by another."""
+        made = self._traces.get(id(request))
         if made is not None and made.attempt is not None:
             made.attempt.set_attribute("error.type", outcome.name.lower())
             made.attempt.set_status(Status(StatusCode.ERROR, outcome.value))
             made.attempt.end(self._ns(monotonic()))
             made.attempt = None
 
-    def ended(self, request: EndedRequest, made: Trace | None, fields: bytes) -> None:
+    def ended(self, request: EndedRequest, fields: bytes) -> None:
         """End the request, and with it its last attempt."""
-        made = made or self._begin(request, fields)
+        made = self._traces.pop(id(request), None) or self._begin(request, fields)
         server, attempt, status = made.server, made.attempt, request.status
         complete = request.ending == COMPLETE
         for span, fails_from in ((server, _SERVER_ERROR), (attempt, 400)):
@@ -125,10 +143,6 @@ class Tracing:
             attempt.end(end)
         server.end(end)
 
-    def shutdown(self) -> None:
-        """Send what is left. Blocks until it is sent, or the exporter gives up."""
-        self._provider.shutdown()
-
     # --- inside
 
     def _begin(self, request: EndedRequest, fields: bytes) -> Trace:
@@ -141,7 +155,7 @@ class Tracing:
                 "http.request.method": _method(request),
                 "url.path": _path(request),
                 "url.scheme": "http",
-                "leastwise.pool": self._pool,
+                "leastwise.pool": self._pool.name,
                 "leastwise.request_id": request.identifier.decode("latin-1"),
             },
             start_time=self._ns(request.arrived),

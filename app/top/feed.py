@@ -75,16 +75,22 @@ class Picture:
         }
 
 
-async def messages(admin: str, token: str | None) -> AsyncIterator[dict[str, Any]]:
-    """Yield what the admin port at the URL `admin` tells, until it ends. Raises `FeedError`."""
+async def messages(admin: str, token: str | None, pool: str = "") -> AsyncIterator[dict[str, Any]]:
+    """Yield what the admin port at the URL `admin` tells, until it ends. Raises `FeedError`.
+
+    `pool` names one of several; if there is one only, it may be empty.
+    """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    parameters = {"pool": pool} if pool else {}
     limits = httpx.Timeout(CONNECT, read=SILENCE)
     url = f"{admin.rstrip('/')}/stream"
     try:
         async with (
             httpx.AsyncClient(timeout=limits) as client,
-            client.stream("GET", url, headers=headers) as response,
+            client.stream("GET", url, params=parameters, headers=headers) as response,
         ):
+            if response.status_code == httpx.codes.NOT_FOUND:
+                await response.aread()
             _check(response, url)
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
@@ -106,6 +112,17 @@ def _check(response: httpx.Response, url: str) -> None:
     status = response.status_code
     if status in _UNAUTHORIZED:
         raise FeedError(f"{url} answers {status}: give --token, or another one")
+    if status == httpx.codes.NOT_FOUND and "detail" in (said := _json(response)):
+        raise FeedError(f"{url}: {said['detail']}; see --pool")
     kind = response.headers.get("content-type", "")
     if status != httpx.codes.OK or not kind.startswith("text/event-stream"):
         raise FeedError(f"{url} answers {status}, {kind or 'nothing'}: is that the admin port?")
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    """Return what the answer says; empty if that is no JSON object."""
+    try:
+        found = response.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -18,13 +18,13 @@ _RETRY = 1.0
 """Seconds between two tries to come back."""
 
 
-def once(admin: str, token: str | None, *, output: str, order: str) -> int:
+def once(admin: str, token: str | None, pool: str, *, output: str, order: str) -> int:
     """Print how things stand now, as a table or as JSON; return the exit code."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPED)
     try:
-        picture = asyncio.run(_first(admin, token))
+        picture = asyncio.run(_first(admin, token, pool))
     except FeedError as error:
         Console(stderr=True).print(f"leastwise: {error}", markup=False, soft_wrap=True)
         return EXIT_FAILED
@@ -35,24 +35,24 @@ def once(admin: str, token: str | None, *, output: str, order: str) -> int:
     return EXIT_SHOWN
 
 
-def live(admin: str, token: str | None, *, order: str) -> int:
+def live(admin: str, token: str | None, pool: str, *, order: str) -> int:
     """Show it until Ctrl-C; return the exit code. A balancer that goes is waited for."""
     console = Console()
     with suppress(KeyboardInterrupt):
-        return asyncio.run(_follow(console, admin, token, order))
+        return asyncio.run(_follow(console, admin, token, pool, order))
     return EXIT_SHOWN
 
 
-async def _first(admin: str, token: str | None) -> Picture:
+async def _first(admin: str, token: str | None, pool: str) -> Picture:
     picture = Picture()
-    feed = messages(admin, token)
+    feed = messages(admin, token, pool)
     async for message in feed:
         picture.take(message)
         return picture
     raise FeedError(f"{admin} tells nothing")
 
 
-async def _follow(console: Console, admin: str, token: str | None, order: str) -> int:
+async def _follow(console: Console, admin: str, token: str | None, pool: str, order: str) -> int:
     picture = Picture()
     with Live(console=console, auto_refresh=False, screen=True) as screen:
 
@@ -61,7 +61,7 @@ async def _follow(console: Console, admin: str, token: str | None, order: str) -
 
         while True:
             try:
-                async for message in messages(admin, token):
+                async for message in messages(admin, token, pool):
                     picture.take(message)
                     show()
             except FeedError as error:

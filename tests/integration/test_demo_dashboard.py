@@ -7,13 +7,17 @@ from playwright.async_api import Locator, expect
 
 from tests.integration.browser import SLOW, needs_chromium, tab
 from tests.integration.process.harness import until
-from tests.integration.test_demo import demo
+from tests.integration.test_demo import LIMIT, demo
 
 
 @needs_chromium
 async def test_a_person_follows_the_scenario(tmp_path: Path) -> None:
     with demo(tmp_path, "--speed", "12") as (process, _, said):
-        await until("the demo says where its dashboard is", lambda: "\n" in said.read_text())
+        await until(
+            "the demo says where its dashboard is",
+            lambda: "\n" in said.read_text(),
+            limit=LIMIT,
+        )
         address = re.match(r"Dashboard: http://127\.0\.0\.1:(\d+)/", said.read_text())
         assert address is not None
         async with tab(int(address[1]), viewport={"width": 1180, "height": 900}) as seen:

@@ -71,7 +71,7 @@ function item(event) {
   return made;
 }
 
-function showPool({ pool, troubles, replicas, watch }) {
+function showPool({ pool, troubles, watch }) {
   document.title = `${pool.in_flight} in flight · ${pool.name} · leastwise`;
   get("pool").textContent = `pool ${pool.name}`;
   const list = get("troubles");
@@ -100,17 +100,6 @@ function showPool({ pool, troubles, replicas, watch }) {
     ["connections", number(pool.client_connections), `clients, ${number(pool.worker_connections)} to workers`],
     ...(watch ? [["watch", watch.up ? "up" : "down", watch.name]] : []),
   ]);
-  const several = replicas?.length > 1;
-  get("replicas").hidden = !several;
-  if (several) {
-    document.querySelector("#replicas tbody").replaceChildren(...replicas.map((replica) => {
-      const row = document.createElement("tr");
-      for (const value of [replica.name, number(replica.in_flight), number(replica.queued), replica.state]) {
-        row.appendChild(document.createElement("td")).textContent = value;
-      }
-      return row;
-    }));
-  }
 }
 
 function tiles(wanted) {

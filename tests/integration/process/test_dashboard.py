@@ -13,6 +13,7 @@ from tests.integration.process.load import Load
 pytestmark = needs_chromium
 
 CAP = 4
+TOKEN = "0123456789abcdef0123456789abcdef"
 KEYED = "Idempotency-Key: yes"
 
 
@@ -182,6 +183,26 @@ async def test_by_keyboard_and_for_everybody(programs: Programs) -> None:
         assert await background(seen) == dark  # it is remembered
         await seen.is_live()
         await seen.screenshot("dashboard-dark")
+
+
+async def test_it_asks_for_the_token_that_the_port_wants(programs: Programs) -> None:
+    workers = await programs.workers(1, task_seconds=0.05)
+    programs.environment["LEASTWISE_ADMIN_TOKEN"] = TOKEN
+    balancer = await programs.balancer(pool(workers))
+    async with tab(balancer.admin_port, live=False) as seen:
+        page = seen.page
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await expect(page.locator("#table tbody tr")).to_have_count(0)
+        await page.locator("#token").fill("not this one, but as long as a token has to be")
+        await page.get_by_role("button", name="Go on").click()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.locator("#token").fill(TOKEN)
+        await page.keyboard.press("Enter")
+        await seen.is_live()
+        await phase(seen, workers[0], "ready")
+        await page.reload()
+        await seen.is_live()  # it is remembered in this tab
+        await expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 async def background(seen: Seen) -> str:

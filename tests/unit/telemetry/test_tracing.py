@@ -9,6 +9,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from app.balancing.endpoint import Endpoint, EndpointSpec
 from app.balancing.lease import Outcome
+from app.balancing.policy import Policy
+from app.balancing.pool import Pool
 from app.telemetry.tracing import Tracing
 from tests.unit.telemetry.requests_made import Ended, refused
 
@@ -21,11 +23,15 @@ Spans = dict[str, ReadableSpan]
 class Stage:
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
-        self.tracing = Tracing("demo", self.exporter)
+        self._all = Tracing(self.exporter)
+        self.tracing = self._all.of(Pool(Policy(), name="demo"))
+
+    def shutdown(self) -> None:
+        self._all.shutdown()
 
     def spans(self) -> list[ReadableSpan]:
         """Return the spans, the server's first, then the attempts in order."""
-        self.tracing.shutdown()
+        self.shutdown()
         found = list(self.exporter.get_finished_spans())
         return sorted(found, key=lambda span: (span.kind is not SpanKind.SERVER, span.start_time))
 
@@ -34,7 +40,7 @@ class Stage:
 def stage() -> Iterator[Stage]:
     stage = Stage()
     yield stage
-    stage.tracing.shutdown()
+    stage.shutdown()
 
 
 def endpoint(name: str = "worker-1") -> Endpoint:
@@ -47,8 +53,8 @@ def hex_of(span: ReadableSpan) -> tuple[str, str]:
 
 def test_one_request_one_attempt_in_the_clients_trace(stage: Stage) -> None:
     request = Ended()
-    made, lines = stage.tracing.sent(request, None, endpoint(), CAME)
-    stage.tracing.ended(request, made, CAME)
+    lines = stage.tracing.sent(request, endpoint(), CAME)
+    stage.tracing.ended(request, CAME)
     server, attempt = stage.spans()
     assert hex_of(server)[0] == hex_of(attempt)[0] == TRACE
     assert server.parent is not None
@@ -57,7 +63,7 @@ def test_one_request_one_attempt_in_the_clients_trace(stage: Stage) -> None:
     assert attempt.parent.span_id == server.context.span_id
     # The worker is told the attempt as its parent, and what else the client's tracing said.
     assert lines.decode().split("\r\n") == [
-        f"traceparent: 00-{TRACE}-{hex_of(attempt)[1]}-01", "tracestate: a=1", "",
+        "Accept: */*", f"traceparent: 00-{TRACE}-{hex_of(attempt)[1]}-01", "tracestate: a=1", "",
     ]  # fmt: skip
     assert (server.name, server.kind) == ("POST", SpanKind.SERVER)
     assert dict(server.attributes or {}) == {
@@ -80,13 +86,12 @@ def test_one_request_one_attempt_in_the_clients_trace(stage: Stage) -> None:
 
 def test_each_attempt_is_a_span(stage: Stage) -> None:
     request = Ended()
-    made, first_lines = stage.tracing.sent(request, None, endpoint("worker-1"), b"")
-    stage.tracing.failed(made, Outcome.DIED)
+    first_lines = stage.tracing.sent(request, endpoint("worker-1"), b"")
+    stage.tracing.failed(request, Outcome.DIED)
     request.attempts, request.sent_at = 2, 103.0
-    again, second_lines = stage.tracing.sent(request, made, endpoint("worker-2"), b"")
-    assert again is made
+    second_lines = stage.tracing.sent(request, endpoint("worker-2"), first_lines)
     assert first_lines != second_lines
-    stage.tracing.ended(request, made, b"")
+    stage.tracing.ended(request, b"")
     server, first, second = stage.spans()
     assert first.attributes is not None
     assert first.attributes["error.type"] == "died"
@@ -100,7 +105,7 @@ def test_each_attempt_is_a_span(stage: Stage) -> None:
 
 
 def test_one_without_a_slot_has_no_attempt(stage: Stage) -> None:
-    stage.tracing.ended(refused(), None, CAME)
+    stage.tracing.ended(refused(), CAME)
     (server,) = stage.spans()
     assert server.attributes is not None
     assert server.attributes["error.type"] == "sQ"
@@ -116,16 +121,16 @@ def test_what_a_status_means_depends_on_the_side(
     stage: Stage, status: int, of_server: StatusCode, of_attempt: StatusCode
 ) -> None:
     request = Ended(status=status)
-    made, _ = stage.tracing.sent(request, None, endpoint(), b"")
-    stage.tracing.ended(request, made, b"")
+    stage.tracing.sent(request, endpoint(), b"")
+    stage.tracing.ended(request, b"")
     server, attempt = stage.spans()
     assert (server.status.status_code, attempt.status.status_code) == (of_server, of_attempt)
 
 
 def test_a_worker_that_died_did_not_answer_our_502(stage: Stage) -> None:
     request = Ended(status=502, ending="SH")
-    made, _ = stage.tracing.sent(request, None, endpoint(), b"")
-    stage.tracing.ended(request, made, b"")
+    stage.tracing.sent(request, endpoint(), b"")
+    stage.tracing.ended(request, b"")
     server, attempt = stage.spans()
     assert server.attributes is not None
     assert attempt.attributes is not None
@@ -137,18 +142,19 @@ def test_a_worker_that_died_did_not_answer_our_502(stage: Stage) -> None:
 @pytest.mark.parametrize("fields", [b"", b"traceparent: nonsense\r\n", b"traceparent\r\n\r\n"])
 def test_without_a_trace_a_new_one_begins(stage: Stage, fields: bytes) -> None:
     request = Ended(method=b"PURGE")
-    made, lines = stage.tracing.sent(request, None, endpoint(), fields)
-    stage.tracing.ended(request, made, fields)
+    lines = stage.tracing.sent(request, endpoint(), fields)
+    stage.tracing.ended(request, fields)
     server, _ = stage.spans()
     assert server.parent is None
     assert server.name == "_OTHER"
-    assert lines.startswith(b"traceparent: 00-")
+    assert lines.count(b"traceparent: 00-") == 1
 
 
 def test_an_unsampled_trace_is_passed_on_and_not_recorded(stage: Stage) -> None:
     came = CAME.replace(b"-01\r", b"-00\r")
-    made, lines = stage.tracing.sent(Ended(), None, endpoint(), came)
-    stage.tracing.ended(Ended(), made, came)
-    assert lines.startswith(f"traceparent: 00-{TRACE}-".encode())
+    request = Ended()
+    lines = stage.tracing.sent(request, endpoint(), came)
+    stage.tracing.ended(request, came)
+    assert lines.startswith(f"Accept: */*\r\ntraceparent: 00-{TRACE}-".encode())
     assert b"-00\r\n" in lines
     assert stage.spans() == []

@@ -159,6 +159,10 @@ def test_once_prints_a_table(admin: list[Answer], busy: View) -> None:
         ((200, {}, b""), "answers 401: give --token"),
         ((403, {}, b""), "answers 403: give --token"),
         ((404, {"content-type": "text/html"}, b""), "answers 404, text/html: is that the admin"),
+        (
+            (404, {}, b'{"detail": "There are several pools"}'),
+            "There are several pools; see --pool",
+        ),
         ((302, {}, b""), "answers 302, nothing: is that the admin port?"),
     ],
 )
