@@ -16,7 +16,6 @@ from app.proxy.limits import client_limits
 from app.proxy.replay import ReplayMemory
 from app.proxy.routes import RouteTable
 
-
 log = logging.getLogger(__name__)
 
 
