@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 
 from app.config.durations import format_duration
-from app.config.explain import allowed_at
+from app.config.explain import Finding, Location, allowed_at
 from app.config.settings import Settings, flag, variable
 from app.config.workerpool import WorkerPool
 
@@ -75,29 +75,33 @@ def fields_page() -> str:
 
 
 def spec_fields(
-    model: type[BaseModel], location: tuple[str, ...] = ()
+    model: type[BaseModel], location: Location = ()
 ) -> Iterator[tuple[str, str, str, str]]:
     """Yield path, default, what is allowed and description of each field, from the outside in."""
     for name, field in model.model_fields.items():
         path = (*location, field.alias or name)
-        inner = _model(field.annotation)
+        inner, listed = _model(field.annotation)
         default = "required" if field.is_required() else _default(field.default)
+        if inner is not None and field.default is not None:
+            default = "`[]`" if listed else ""
+        shown = Finding(path, "", "").path.replace("[0]", "[]")
+        yield shown, default, allowed_at(WorkerPool, path), field.description or ""
         if inner is not None:
-            default = default if field.default is None else ""
-        yield ".".join(path), default, allowed_at(WorkerPool, path), field.description or ""
-        if inner is not None:
-            yield from spec_fields(inner, path)
+            yield from spec_fields(inner, (*path, 0) if listed else path)
 
 
-def _model(hint: object) -> type[BaseModel] | None:
-    for part in (hint, *getattr(hint, "__args__", ())):
+def _model(hint: object) -> tuple[type[BaseModel] | None, bool]:
+    """Return the model that a field holds, if it does, and whether it is a list of them."""
+    for part in (hint, *get_args(hint)):
         if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+            return part, get_origin(hint) is tuple
+        if get_origin(part) is tuple and part is not hint:
+            return _model(part)
+    return None, False
 
 
 def _default(value: object) -> str:
-    if value is None:
+    if value is None or value == "":
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
