@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from app.balancing.endpoint import Endpoint
-from app.balancing.errors import QueueFull, Refusal
+from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import OnClientGone
 from app.balancing.retry import may_repeat, send_again
@@ -37,7 +37,7 @@ from app.proxy.headers import (
 from app.proxy.record import Record
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
-from app.telemetry.endings import ending
+from app.telemetry.endings import NO_ENDPOINT, QUEUE_FULL, QUEUE_TIMEOUT, ending
 from app.telemetry.timing import way_lines
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ FRESH: Final = 1.0
 """A request that may not be repeated takes no connection that was idle for longer (seconds): the
 worker might be closing it at this moment, and nobody could tell whether it saw the request."""
 
+_REFUSED: Final = {QueueFull: QUEUE_FULL, QueueTimeout: QUEUE_TIMEOUT, NoEndpoint: NO_ENDPOINT}
 _NOT_SENT: Final = frozenset({Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT})
 _NOBODY: Final[frozenset[Endpoint]] = frozenset()
 _ANSWERED: Final = Outcome.ANSWERED
@@ -216,7 +217,7 @@ class Exchange(Record):
         self._waiter = None
         expired = monotonic() >= self.deadline
         problem = responses.EXPIRED if expired else responses.refusal(refusal)
-        self._answer(problem, "PQ" if isinstance(refusal, QueueFull) else "sQ")
+        self._answer(problem, _REFUSED[type(refusal)])
 
     # --- from the connections
 
