@@ -79,6 +79,11 @@ class ResponseHead:
 
         self.upgrade: bytes | None = None
 
+    def has(self, name: bytes) -> bool:
+        """Tell whether there is a passed-on field; `name` in lower case and with its colon."""
+        fields = self.fields.lower()
+        return fields.startswith(name) or b"\n" + name in fields
+
     def value(self, name: bytes) -> bytes | None:
         """Return the first value of a passed-on field; `name` in lower case."""
         for found, value in FIELD_LINE.findall(self.fields):

@@ -295,7 +295,7 @@ class Exchange(Record):
                     sent_at=self.sent_at,
                     answered_at=now,
                 )
-                if head.value(b"x-request-id") is None:
+                if not head.has(b"x-request-id:"):
                     lines += b"X-Request-ID: %b\r\n" % self.identifier
             downstream.transport.write(response_head(head, lines, payload))
         if done:

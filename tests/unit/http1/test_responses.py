@@ -262,3 +262,18 @@ def test_parsing_wants_the_head_and_nothing_behind_it() -> None:
     assert parse_response(WHOLE).size == len(WHOLE)
     with pytest.raises(ProtocolError, match="malformed"):
         parse_response(WHOLE + b"abc")
+
+
+@pytest.mark.parametrize(
+    ("lines", "there"),
+    [
+        (b"X-A: b\r\n", True),
+        (b"B: c\r\nx-A:b\r\n", True),
+        (b"", False),
+        (b"X-AB: c\r\nOther-X-A: b\r\nB: x-a: c\r\n", False),
+    ],
+)
+def test_whether_a_field_is_there(lines: bytes, there: bool) -> None:
+    head = parse_response(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
+    assert head.has(b"x-a:") is there
+    assert (head.value(b"x-a") is not None) is there
