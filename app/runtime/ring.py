@@ -80,13 +80,20 @@ class RingObserver:
     def __init__(self, ring: Ring, pool: Pool) -> None:
         self._ring = ring
         self._pool = pool
+        self._out: set[Endpoint] = set()
+        """Those that were ejected and are not back: Kubernetes may call one unready meanwhile."""
 
     def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:  # noqa: ARG002
         """Take note of an ejection and of a return."""
-        if endpoint.phase is Phase.EJECTED:
+        phase = endpoint.phase
+        if phase is Phase.EJECTED and endpoint not in self._out:
+            self._out.add(endpoint)
             self._ring.add(self._pool.name, "Ejected", endpoint)
-        elif before is Phase.EJECTED and endpoint.phase is Phase.READY:
+        elif phase is Phase.READY and endpoint in self._out:
+            self._out.discard(endpoint)
             self._ring.add(self._pool.name, "Returned", endpoint)
+        elif phase is Phase.GONE:
+            self._out.discard(endpoint)
 
     def health_changed(self, endpoint: Endpoint, now: float) -> None:
         """Nothing to say: the phase does."""

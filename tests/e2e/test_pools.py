@@ -318,4 +318,7 @@ async def test_a_worker_that_dies_again_and_again_makes_a_few_events(pools: Pool
             event.get("series", {}).get("count", 1) >= 2 for event in mine
         )
 
-    await until("two Events tell of all of it", counted, limit=PATIENCE)
+    try:
+        await until("two Events tell of all of it", counted, limit=PATIENCE)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; there are {await pools.events()}") from None

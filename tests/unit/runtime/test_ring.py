@@ -1,5 +1,7 @@
 """The ring of events: numbers without gaps, and what was lost of them."""
 
+from dataclasses import replace
+
 from app.balancing.endpoint import EndpointSpec, Phase
 from app.balancing.health import Sign
 from app.balancing.policy import Policy
@@ -31,6 +33,33 @@ def test_an_ejection_and_a_return_are_numbered() -> None:
     }
     assert events[0].time == 7.0
     assert "refused" in events[0].reason
+
+
+def test_a_worker_that_is_unready_before_it_is_back_has_returned_too() -> None:
+    ring = Ring()
+    pool = Pool(Policy(), name="p")
+    pool.observers.append(ring.observer(pool))
+    spec = EndpointSpec("w", "10.0.0.1", 80)
+    pool.apply_snapshot([spec], 0.0)
+    endpoint = pool.endpoints["w"]
+    pool.observe(endpoint, Sign.CONNECT_REFUSED, 1.0)
+    pool.apply_snapshot([replace(spec, serving=False)], 2.0)
+    pool.observe(endpoint, Sign.CHECK_PASSED, 3.0)
+    assert [event.kind for event in ring.since(0)[0]] == ["Ejected"]
+    pool.apply_snapshot([spec], 4.0)
+    assert [event.kind for event in ring.since(0)[0]] == ["Ejected", "Returned"]
+
+
+def test_one_that_goes_while_it_is_out_does_not_return() -> None:
+    ring = Ring()
+    pool = Pool(Policy(), name="p")
+    pool.observers.append(ring.observer(pool))
+    spec = EndpointSpec("w", "10.0.0.1", 80)
+    pool.apply_snapshot([spec], 0.0)
+    pool.observe(pool.endpoints["w"], Sign.CONNECT_REFUSED, 1.0)
+    pool.apply_snapshot([], 2.0)
+    pool.apply_snapshot([spec], 3.0)
+    assert [event.kind for event in ring.since(0)[0]] == ["Ejected"]
 
 
 def test_who_asks_late_learns_how_many_were_lost() -> None:
