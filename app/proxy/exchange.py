@@ -290,13 +290,12 @@ class Exchange(Record):
                 lines += way_lines(
                     self.attempts,
                     self._upstream.worker_line,
+                    b"" if head.has(b"x-request-id:") else self.identifier,
                     ready_at=self.ready_at,
                     granted_at=self.granted_at,
                     sent_at=self.sent_at,
                     answered_at=now,
                 )
-                if not head.has(b"x-request-id:"):
-                    lines += b"X-Request-ID: %b\r\n" % self.identifier
             downstream.transport.write(response_head(head, lines, payload))
         if done:
             self._finish(now)
@@ -472,8 +471,21 @@ class Exchange(Record):
         """Count it: the last thing that is done for a request."""
         self.ended_at = now
         self.body.let_go()
-        if self._backend.requests is not None:
-            self._backend.requests.ended(self)
+        requests = self._backend.requests
+        if requests is not None:
+            requests.count(
+                self.status,
+                self.ending,
+                self.worker,
+                arrived=self.arrived,
+                ready=self.ready_at,
+                granted=self.granted_at,
+                sent=self.sent_at,
+                answered=self.answered_at,
+                ended=now,
+            )
+            if requests.log is not None:
+                requests.log.ended(self)
         if self._backend.tracing is not None:
             self._backend.tracing.ended(self, self.head.fields)
 

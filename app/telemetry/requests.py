@@ -112,6 +112,11 @@ class Histogram:
         """How many there were."""
         return sum(self.counts)
 
+    def add(self, seconds: float) -> None:
+        """Take in a duration."""
+        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        self.total += seconds
+
     def cumulated(self) -> list[int]:
         """Return how many lay at or under each bound; the last is for no bound at all."""
         total = 0
@@ -148,35 +153,46 @@ class RequestStats:
 
     def ended(self, request: EndedRequest) -> None:
         """Count a request that is over."""
-        self.classes[request.status // 100] += 1
-        arrived, ended = request.arrived, request.ended_at
-        seconds = ended - arrived
-        histogram = self.duration
-        histogram.counts[bisect_left(_BOUNDS, seconds)] += 1
-        histogram.total += seconds
-        ready = request.ready_at
-        if ready:
-            seconds = (request.granted_at or ended) - ready
-            histogram = self.waiting
-            histogram.counts[bisect_left(_BOUNDS, seconds)] += 1
-            histogram.total += seconds
-        answered = request.answered_at
-        if answered:
-            seconds = answered - arrived
-            histogram = self.first_byte
-            histogram.counts[bisect_left(_BOUNDS, seconds)] += 1
-            histogram.total += seconds
-        if request.ending != COMPLETE:
-            self.endings[request.ending] += 1
-        elif answered:
-            sent = request.sent_at
-            if sent:
-                worker, latency = request.worker, self.latency
-                seconds = answered - sent
-                before = latency.get(worker, seconds)
-                latency[worker] = before + _RECENT * (seconds - before)
+        self.count(
+            request.status,
+            request.ending,
+            request.worker,
+            arrived=request.arrived,
+            ready=request.ready_at,
+            granted=request.granted_at,
+            sent=request.sent_at,
+            answered=request.answered_at,
+            ended=request.ended_at,
+        )
         if self.log is not None:
             self.log.ended(request)
+
+    def count(
+        self,
+        status: int,
+        ending: str,
+        worker: str,
+        *,
+        arrived: float,
+        ready: float,
+        granted: float,
+        sent: float,
+        answered: float,
+        ended: float,
+    ) -> None:
+        """Count it by its values, those of `EndedRequest`: cheaper if the caller is compiled."""
+        self.classes[status // 100] += 1
+        self.duration.add(ended - arrived)
+        if ready:
+            self.waiting.add((granted or ended) - ready)
+        if answered:
+            self.first_byte.add(answered - arrived)
+        if ending != COMPLETE:
+            self.endings[ending] += 1
+        elif answered and sent:
+            seconds = answered - sent
+            before = self.latency.get(worker, seconds)
+            self.latency[worker] = before + _RECENT * (seconds - before)
 
     def forget(self, workers: set[str]) -> None:
         """Keep of the workers' latencies only those of `workers`. Called at times by who reads."""

@@ -7,12 +7,11 @@ from app.telemetry.timing import attempts_line, way_lines, worker_line
 
 def test_an_answer_says_where_its_time_went() -> None:
     worker = worker_line("worker-1")
-    lines = way_lines(2, worker, ready_at=10.0, granted_at=12.0, sent_at=12.0004, answered_at=27.5)
-    assert lines == (
-        b"X-Leastwise-Attempts: 2\r\n"
-        b"X-Leastwise-Worker: worker-1\r\n"
-        b"Server-Timing: queue;dur=2000.0, connect;dur=0.4, worker;dur=15499.6\r\n"
-    )
+    times = {"ready_at": 10.0, "granted_at": 12.0, "sent_at": 12.0004, "answered_at": 27.5}
+    begin = b"X-Leastwise-Attempts: 2\r\nX-Leastwise-Worker: worker-1\r\n"
+    end = b"Server-Timing: queue;dur=2000.0, connect;dur=0.4, worker;dur=15499.6\r\n"
+    assert way_lines(2, worker, b"", **times) == begin + end
+    assert way_lines(2, worker, b"id-1", **times) == begin + b"X-Request-ID: id-1\r\n" + end
 
 
 def test_an_answer_of_ours_counts_the_attempts() -> None:
