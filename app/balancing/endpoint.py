@@ -68,6 +68,7 @@ class Endpoint:
 
     __slots__ = (
         "connect_errors",
+        "elsewhere",
         "failed",
         "granted",
         "health",
@@ -86,6 +87,11 @@ class Endpoint:
         self.member = True
         self.health = HealthRecord()
         self.in_flight = 0
+        """Its slots that are taken, those of other replicas too where this one decides for all."""
+
+        self.elsewhere = 0
+        """How many of these are other replicas'."""
+
         self.ticket = 0
         """When it was last chosen, as a running number: the smaller, the longer ago."""
 

@@ -5,6 +5,7 @@ the endpoint has left the pool is harmless.
 """
 
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from app.balancing.errors import LeaseReleasedError
@@ -59,12 +60,26 @@ LET_DOWN: Final = frozenset({Outcome.DIED, Outcome.TIMED_OUT, Outcome.STALLED, O
 class Lease:
     """One slot on one endpoint, until `release`."""
 
-    __slots__ = ("_pool", "endpoint", "granted_at", "released")
+    __slots__ = ("_pool", "elsewhere", "endpoint", "expires", "granted_at", "released")
 
-    def __init__(self, pool: "Pool", endpoint: "Endpoint", granted_at: float) -> None:
+    def __init__(
+        self,
+        pool: "Pool",
+        endpoint: "Endpoint",
+        granted_at: float,
+        expires: float,
+        *,
+        elsewhere: bool,
+    ) -> None:
         self._pool = pool
         self.endpoint = endpoint
         self.granted_at = granted_at
+        self.expires = expires
+        """When its request has to be over; infinite without such a limit."""
+
+        self.elsewhere = elsewhere
+        """Whether another replica has the request, and it is only counted here."""
+
         self.released = False
 
     def release(
@@ -79,3 +94,9 @@ class Lease:
             raise LeaseReleasedError(f"{self.endpoint.name}: {outcome.value}")
         self.released = True
         self._pool.take_back(self, outcome, now, retry_after, detail)
+
+    def unbound(self) -> None:
+        """Hold the slot for as long as it takes: the request has become a tunnel."""
+        self.expires = inf
+        if self._pool.decider is not None:
+            self._pool.decider.unbounded(self)

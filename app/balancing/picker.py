@@ -62,6 +62,20 @@ class Picker:
             self._heap = [e.in_flight << _BITS | e.ticket for e in self._holders.values()]
             heapify(self._heap)
 
+    def take(self, endpoint: Endpoint) -> None:
+        """Count a slot that was not chosen here, whether or not it could have been.
+
+        The ticket is renewed, as at a choice: entries of the old one show a smaller count.
+        """
+        chosen = endpoint in self
+        if chosen:
+            del self._holders[endpoint.ticket]
+        endpoint.ticket = next(self._tickets)
+        endpoint.in_flight += 1
+        if chosen:
+            self._holders[endpoint.ticket] = endpoint
+            self.update(endpoint)
+
     def pick(self, cap: int | None, excluded: Collection[Endpoint] = ()) -> Endpoint | None:
         """Choose the endpoint for one request and count it there.
 

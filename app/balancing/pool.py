@@ -1,15 +1,18 @@
 """The pool: the only writer of counts, phases and the queue.
 
 Who calls it: discovery (`apply_snapshot`), configuration (`apply_policy`), the probes and the idle
-connections (`observe`), the exchanges (`acquire`, `cancel`, `Lease.release`), and one ticker
-(`tick`). All from one thread.
+connections (`observe`), the exchanges (`acquire`, `cancel`, `Lease.release`), the peers (`hold`,
+`assign`, `line_up`, `decide_by`), and one ticker (`tick`). All from one thread.
 
 What always holds between two calls:
 
 - an endpoint's `in_flight` is the number of its unreleased leases, and never grows past the cap;
 - nobody waits who could be served: so a new request that finds a slot overtakes nobody who could
   have used it;
-- nothing new is granted to an endpoint out of rotation.
+- nothing new is granted to an endpoint out of rotation;
+- with a `decider` (several replicas, of which another one decides) nothing is granted here but what
+  came by `assign`; the three above hold for the replica that decides, whose counts include the
+  slots that the others hold.
 
 In rotation are the serving endpoints that are neither terminating nor ejected; only if there are
 none, the terminating ones that still serve. One that said "full", or whose request has just died,
@@ -19,12 +22,13 @@ stays in rotation but is withheld: not chosen until its pause or its check is ov
 from collections.abc import Iterable
 from math import inf
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.health import HealthRecord, Sign
 from app.balancing.lease import LET_DOWN, SIGNS, Lease, Outcome
+from app.balancing.observers import Decider, DispatchObserver, PoolObserver
 from app.balancing.picker import Picker
 from app.balancing.policy import Policy
 from app.balancing.retry import RetryBudget
@@ -38,29 +42,6 @@ REFUSAL_PAUSE_MAX: Final = 30.0
 
 _NOBODY: Final[frozenset[Endpoint]] = frozenset()
 _ANSWERED: Final = Outcome.ANSWERED
-
-
-class PoolObserver(Protocol):
-    """Told after each change, in the same call. It reads, and does not call the pool back."""
-
-    def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
-        """Say that `endpoint.phase` has become another; `before` is None when it joined."""
-
-    def health_changed(self, endpoint: Endpoint, now: float) -> None:
-        """Say that `endpoint.health` has changed its state, or is withheld now.
-
-        Also of one that has left; not when an endpoint returns with a clean record.
-        """
-
-
-class DispatchObserver(Protocol):
-    """Told of each slot given and given back: for measurements, None in ordinary runs."""
-
-    def granted(self, lease: Lease, pool: "Pool") -> None:
-        """Follow a slot that was given; the endpoint's count includes it."""
-
-    def released(self, lease: Lease, outcome: Outcome) -> None:
-        """Follow a slot that was given back; the endpoint's count no longer includes it."""
 
 
 class Pool:
@@ -78,9 +59,18 @@ class Pool:
         """The endpoints that new requests may go to."""
 
         self.in_flight = 0
+        self.elsewhere = 0
+        """How many of those in flight are other replicas'."""
+
         self.budget = RetryBudget()
         self.observers: list[PoolObserver] = []
         self.dispatch_observer: DispatchObserver | None = None
+        self.decider: Decider | None = None
+        """Who decides in this pool's place which request gets which slot; None: it does itself."""
+
+        self.own_leases: set[Lease] | None = None
+        """The leases of requests that are here; None where nobody wants to know."""
+
         self._primaries: set[Endpoint] = set()
         self._paused: set[Endpoint] = set()
         self._waiters = Waiters()
@@ -136,6 +126,8 @@ class Pool:
         if resumed:
             self._dispatch(now)
         for waiter in self._waiters.expire(now):
+            if self.decider is not None:
+                self.decider.left(waiter)
             refusal: Refusal = QueueTimeout() if self.rotation else NoEndpoint()
             waiter.claimant.refused(refusal)
 
@@ -150,28 +142,41 @@ class Pool:
         waited: float = 0.0,
         tried: frozenset[Endpoint] = _NOBODY,
         retried: bool = False,
+        elsewhere: bool = False,
     ) -> Lease | Waiter:
         """Give the request a slot on the least-loaded endpoint, or a place in the queue.
 
         With a `Waiter`, `claimant` is told later; the wait ends at `queue.timeout`, of which the
         `waited` seconds of earlier waits are taken off, or at `deadline` (the request's own),
         whichever is earlier. `tried` endpoints are passed over while others are in rotation. A
-        `retried` request waits before the fresh ones. Raises `QueueFull`.
+        `retried` request waits before the fresh ones. `elsewhere`: for another replica. Raises
+        `QueueFull`.
         """
-        endpoint = self._choose(tried) if tried else self._picker.pick(self.policy.max_in_flight)
-        if endpoint is not None:
-            return self._grant(endpoint, now)
+        decider = self.decider
+        if decider is None:
+            cap = self.policy.max_in_flight
+            endpoint = self._choose(tried) if tried else self._picker.pick(cap)
+            if endpoint is not None:
+                return self._grant(endpoint, now, deadline, elsewhere=elsewhere)
         queue = self.policy.queue
-        if not retried and self._waiters.fresh >= queue.size:
+        bounded = not retried and (decider is None or decider.away)
+        if bounded and self._waiters.fresh >= queue.size:
             raise QueueFull
         until = min(now + max(0.0, queue.timeout - waited), deadline)
-        waiter = Waiter(claimant, now, until, tried, retried=retried)
+        waiter = Waiter(
+            claimant, now, until, tried, retried=retried, expires=deadline, elsewhere=elsewhere
+        )
         self._waiters.join(waiter)
+        if decider is not None:
+            decider.asked(waiter)
         return waiter
 
     def cancel(self, waiter: Waiter) -> bool:
         """Leave the queue; return whether the waiter still stood there."""
-        return self._waiters.leave(waiter)
+        stood = self._waiters.leave(waiter)
+        if stood and self.decider is not None:
+            self.decider.left(waiter)
+        return stood
 
     def take_back(
         self, lease: Lease, outcome: Outcome, now: float, retry_after: float | None, detail: str
@@ -181,6 +186,11 @@ class Pool:
         endpoint.in_flight -= 1
         self.in_flight -= 1
         self._picker.update(endpoint)
+        if lease.elsewhere:
+            endpoint.elsewhere -= 1
+            self.elsewhere -= 1
+        elif self.own_leases is not None:
+            self.own_leases.discard(lease)
         if outcome is _ANSWERED:
             endpoint.health.failures = 0  # see the table in `health`
         else:
@@ -189,15 +199,66 @@ class Pool:
             self.endpoints.pop(endpoint.spec.identity, None)
         if self.dispatch_observer is not None:
             self.dispatch_observer.released(lease, outcome)
-        if self._waiters.standing:
+        if self.decider is not None:
+            self.decider.released(lease, outcome, retry_after, detail)
+        elif self._waiters.standing:
             self._dispatch(now)
+
+    # --- slots, where several replicas count as one
+
+    def hold(
+        self, spec: EndpointSpec, now: float, expires: float = inf, *, elsewhere: bool
+    ) -> Lease:
+        """Count a slot that was given by somebody else, whatever the cap and the phase.
+
+        An endpoint that is not known here is kept as one that has left, until it joins.
+        """
+        endpoint = self.endpoints.get(spec.identity)
+        if endpoint is None:
+            endpoint = self.endpoints[spec.identity] = Endpoint(spec)
+            endpoint.member = False
+        self._picker.take(endpoint)
+        return self._lease(endpoint, now, expires, elsewhere=elsewhere)
+
+    def assign(self, waiter: Waiter, spec: EndpointSpec, now: float) -> Lease:
+        """Let a waiter leave with the slot that the decider gave it; the caller tells it so."""
+        self._waiters.leave(waiter)
+        lease = self.hold(spec, now, waiter.expires, elsewhere=False)
+        lease.endpoint.granted += 1
+        return lease
+
+    def waiting(self) -> list[Waiter]:
+        """Return those who wait, first to be served first."""
+        return list(self._waiters)
+
+    def line_up(self, waiters: Iterable[Waiter], now: float) -> None:
+        """Take in those who waited elsewhere, each at the place that its age gives it."""
+        for waiter in waiters:
+            self._waiters.join(waiter)
+        self._waiters.sort()
+        self._dispatch(now)
+
+    def decide_by(self, decider: Decider | None, now: float) -> None:
+        """Let somebody else decide from now on, or the pool itself; who waits goes on waiting."""
+        self.decider = decider
+        self._dispatch(now)
 
     # --- inside
 
-    def _grant(self, endpoint: Endpoint, now: float) -> Lease:
+    def _grant(self, endpoint: Endpoint, now: float, expires: float, *, elsewhere: bool) -> Lease:
+        """Give a slot that was picked, and so counted."""
+        if not elsewhere:
+            endpoint.granted += 1
+        return self._lease(endpoint, now, expires, elsewhere=elsewhere)
+
+    def _lease(self, endpoint: Endpoint, now: float, expires: float, *, elsewhere: bool) -> Lease:
         self.in_flight += 1
-        endpoint.granted += 1
-        lease = Lease(self, endpoint, now)
+        lease = Lease(self, endpoint, now, expires, elsewhere=elsewhere)
+        if elsewhere:
+            endpoint.elsewhere += 1
+            self.elsewhere += 1
+        elif self.own_leases is not None:
+            self.own_leases.add(lease)
         if self.dispatch_observer is not None:
             self.dispatch_observer.granted(lease, self)
         return lease
@@ -210,7 +271,7 @@ class Pool:
 
     def _dispatch(self, now: float) -> None:
         """Serve those who wait, in order, as far as there are slots for them."""
-        while self._waiters:
+        while self.decider is None and self._waiters:
             for waiter in self._waiters:
                 endpoint = self._choose(waiter.tried)
                 if endpoint is not None:
@@ -220,7 +281,8 @@ class Pool:
             else:
                 return
             self._waiters.leave(waiter)
-            waiter.claimant.granted(self._grant(endpoint, now))
+            lease = self._grant(endpoint, now, waiter.expires, elsewhere=waiter.elsewhere)
+            waiter.claimant.granted(lease)
 
     def _account(
         self,
@@ -231,13 +293,13 @@ class Pool:
         detail: str,
     ) -> None:
         """Take in an end that was not an answer."""
-        endpoint = lease.endpoint
+        endpoint, here = lease.endpoint, not lease.elsewhere
         if outcome in LET_DOWN:
-            endpoint.failed += 1
+            endpoint.failed += here
         elif outcome in {Outcome.CONNECT_REFUSED, Outcome.CONNECT_SILENT}:
-            endpoint.connect_errors += 1
+            endpoint.connect_errors += here
         elif outcome is Outcome.REFUSED:
-            endpoint.refusals += 1
+            endpoint.refusals += here
             self._pause(endpoint, now, REFUSAL_PAUSE if retry_after is None else retry_after)
             return
         else:

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
+from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Claimant(Protocol):
 class Waiter:
     """A place in the queue. `Pool.cancel` leaves it."""
 
-    __slots__ = ("claimant", "deadline", "retried", "since", "tried")
+    __slots__ = ("claimant", "deadline", "elsewhere", "expires", "retried", "since", "tried")
 
     def __init__(
         self,
@@ -43,12 +45,21 @@ class Waiter:
         tried: "frozenset[Endpoint]",
         *,
         retried: bool,
+        expires: float = inf,
+        elsewhere: bool = False,
     ) -> None:
         self.claimant = claimant
         self.since = since
         self.deadline = deadline
+        """When the wait ends."""
+
         self.tried = tried
         self.retried = retried
+        self.expires = expires
+        """When the request has to be over: a part of the lease that it will get."""
+
+        self.elsewhere = elsewhere
+        """Whether it waits in another replica, and here only for its slot."""
 
 
 class Waiters:
@@ -85,6 +96,13 @@ class Waiters:
         self._lane(waiter)[waiter] = None
         self.standing += 1
         heappush(self._deadlines, (waiter.deadline, next(self._numbers), waiter))
+
+    def sort(self) -> None:
+        """Line up by age: some have come who had waited elsewhere before."""
+        for lane in (self._retried, self._fresh):
+            waiters = sorted(lane, key=attrgetter("since"))
+            lane.clear()
+            lane.update(dict.fromkeys(waiters))
 
     def leave(self, waiter: Waiter) -> bool:
         """Leave from wherever it stands; return whether it still stood."""

@@ -257,6 +257,8 @@ class Exchange(Record):
         self.status = 101
         self.answered_at = monotonic()
         self._upstream = None
+        if self._lease is not None:
+            self._lease.unbound()
         downstream, self.downstream = self.downstream, None
         return downstream
 

@@ -50,7 +50,8 @@ class Proxy:
     @property
     def busy(self) -> bool:
         """Whether a client is connected or a worker still has a request of ours."""
-        return bool(self.downstreams) or any(b.pool.in_flight for b in self.backends)
+        pools = [backend.pool for backend in self.backends]
+        return bool(self.downstreams) or any(p.in_flight > p.elsewhere for p in pools)
 
     @property
     def backend(self) -> Backend:

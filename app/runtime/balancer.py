@@ -214,7 +214,8 @@ class Balancer:
             self.proxy.drain()  # again and again: a client may have been accepted at the very end
             await asyncio.sleep(TICK)
         if self.proxy.busy:
-            left = sum(backend.pool.in_flight for backend in self.proxy.backends)
+            pools = [backend.pool for backend in self.proxy.backends]
+            left = sum(pool.in_flight - pool.elsewhere for pool in pools)
             log.warning("stopping with %d requests under way", left)
 
     def _note(self, text: str) -> None:

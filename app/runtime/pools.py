@@ -19,7 +19,8 @@ from time import monotonic
 
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.lease import Outcome
-from app.balancing.pool import Pool, PoolObserver
+from app.balancing.observers import PoolObserver
+from app.balancing.pool import Pool
 from app.config.resource import Identity
 from app.config.routing import Claim, resolve
 from app.config.workerpool import RouteSpec, WorkerPool
