@@ -1,0 +1,119 @@
+"""One pool under the arbiter: the slots that nobody has accounted for, and what waits for a pool.
+
+A new arbiter knows what it holds itself. Until each other replica has said what it holds, or is
+proved dead, all other slots of an endpoint might be theirs: they are held here, as leases, and what
+a replica reports takes the place of as many. So no slot is given twice, whoever still lives. What
+reporters give back is free.
+
+Where workers refuse what is too much (`retry.refused_statuses`), they have the last word on their
+cap, and nothing is held for silence.
+"""
+
+from math import inf
+
+from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
+from app.balancing.lease import Lease, Outcome
+from app.balancing.policy import OnClientGone, Policy
+from app.balancing.pool import Pool
+from app.balancing.waiters import Waiter
+
+WORKERS_STOP = 1.0
+"""Seconds after a replica's death in which workers notice that its connections are gone."""
+
+LONGEST = 600.0
+"""Seconds that a dead replica's requests are believed to run where nothing limits them."""
+
+
+class Docket:
+    """The arbiter's view of one pool. An observer of it, while slots are unaccounted for."""
+
+    def __init__(self, pool: Pool, now: float, *, accounted: bool) -> None:
+        self.pool = pool
+        self.accounted = accounted
+        """Whether it is known who holds what."""
+
+        self.rejoining: list[Waiter] = []
+        """Requests that waited for an earlier arbiter: to be lined up together, by age."""
+
+        self._since = now
+        self._reserve: dict[Endpoint, list[Lease]] = {}
+        if not accounted:
+            for endpoint in list(pool.endpoints.values()):
+                self._fill(endpoint, pool.policy, now)
+        pool.observers.append(self)
+
+    @property
+    def reserved(self) -> int:
+        """How many slots count as held because of silent replicas."""
+        return sum(len(leases) for leases in self._reserve.values())
+
+    # --- what the replicas say
+
+    def place(self, spec: EndpointSpec, now: float, expires: float) -> Lease:
+        """Count a slot that a replica says it holds."""
+        endpoint = self.pool.endpoints.get(spec.identity)
+        reserve = self._reserve.get(endpoint) if endpoint is not None else None
+        if reserve:
+            lease = reserve.pop()
+            lease.expires = expires
+            return lease
+        return self.pool.hold(spec, now, expires, elsewhere=True)
+
+    def line_up(self, now: float) -> None:
+        """Let those wait who have waited before."""
+        if self.rejoining:
+            waiters, self.rejoining = self.rejoining, []
+            self.pool.line_up(waiters, now)
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """Take out one that waits, wherever it stands."""
+        if not self.pool.cancel(waiter) and waiter in self.rejoining:
+            self.rejoining.remove(waiter)
+
+    # --- what ends the doubt
+
+    def free_at(self, lost_at: float) -> float:
+        """Say when the requests of a replica that died then no longer run at the workers."""
+        policy = self.pool.policy
+        if policy.on_client_gone is OnClientGone.CANCEL:
+            return lost_at + WORKERS_STOP
+        return max(lost_at, self._since) + (policy.timeouts.request or LONGEST)
+
+    def account(self, now: float) -> None:
+        """All have said what they hold, or are dead: the rest is free."""
+        self.accounted = True
+        reserve, self._reserve = self._reserve, {}
+        for leases in reserve.values():
+            for lease in leases:
+                lease.release(Outcome.CANCELLED, now)
+
+    def before(self, policy: Policy, now: float) -> None:
+        """Account for a cap that will be higher: it may have been so for others already."""
+        if not self.accounted:
+            for endpoint in list(self.pool.endpoints.values()):
+                self._fill(endpoint, policy, now)
+
+    def close(self, now: float) -> None:
+        """Let go of the pool: another decides."""
+        self.pool.observers.remove(self)
+        self.account(now)
+
+    # --- as observer of the pool
+
+    def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
+        """Hold the slots of an endpoint that others may have known before."""
+        if not self.accounted and before in {None, Phase.GONE} and endpoint.member:
+            self._fill(endpoint, self.pool.policy, now)
+
+    def health_changed(self, endpoint: Endpoint, now: float) -> None:
+        """Nothing to do."""
+
+    # --- inside
+
+    def _fill(self, endpoint: Endpoint, policy: Policy, now: float) -> None:
+        cap = policy.max_in_flight
+        if cap is None or policy.retry.refused_statuses:
+            return
+        leases = self._reserve.setdefault(endpoint, [])
+        for _ in range(cap - endpoint.in_flight):
+            leases.append(self.pool.hold(endpoint.spec, now, inf, elsewhere=True))

@@ -1,0 +1,577 @@
+"""Which part this replica plays: it decides, or it asks the one who does, or it looks for it.
+
+Sans-I/O: `runner` tells what happened, with the time, and does what `Effects` ask for, one request
+of a kind at a time. The way:
+
+    joining     into the Lease, before the first request
+    seeking     the arbiter that the Lease names; who waits here goes on waiting
+    following   it: asking for each slot
+    deciding    for all, in the term that the Lease gives
+
+What always holds:
+
+- a term has one arbiter: it is written into the Lease by compare-and-swap, higher than the one that
+  stood there and any that was promised here;
+- nothing is taken from an arbiter of a lower term than was promised;
+- no clock makes anything safe. Expiry only says when it is worth while to try; what was granted
+  before is found out by asking, or by proof of death (`arbiter`);
+- a Kubernetes API that does not answer changes nothing for replicas that have an arbiter.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import Enum
+from typing import Protocol
+
+from app.balancing.policy import Policy
+from app.balancing.pool import Pool
+from app.peers import messages
+from app.peers.arbiter import Arbiter, HigherTermError
+from app.peers.follower import Follower, PoolFollower
+from app.peers.messages import Message, ProtocolError
+from app.peers.names import Link
+from app.peers.record import EXPIRY, Member, Record
+
+RENEWAL = 1.0
+"""Seconds between two writes of the Lease by the arbiter."""
+
+ALIVE = 0.5
+"""Seconds between two signs of life."""
+
+UNSURE = 1.0
+"""Seconds of silence after which the Lease is looked at."""
+
+GREETING = 1.0
+"""Seconds in which one that was reached has to say that it is the arbiter."""
+
+PAUSE, PAUSE_MAX = 0.05, 0.5
+"""Seconds before the Lease is looked at again: the first time, and at the most."""
+
+SELF_HELP = 1.0
+"""Seconds without an arbiter after which a pool whose workers refuse decides on its own count."""
+
+COURTESY = 0.5
+"""Seconds for which a replica that is about to stop lets others take over first."""
+
+YIELDED = 2.0
+"""Seconds for which one that was cut off lets others take over first."""
+
+
+class Role(Enum):
+    """What a replica is doing; the value is said to people."""
+
+    JOINING = "joining"
+    SEEKING = "seeking"
+    FOLLOWING = "following"
+    DECIDING = "deciding"
+
+
+class Effects(Protocol):
+    """What a replica wants done. Each is answered by a call of the replica, never at once."""
+
+    def read_lease(self) -> None:
+        """Read the Lease, as it is now: `lease_read` or `lease_failed`."""
+
+    def write_lease(self, record: Record, version: str) -> None:
+        """Write it, if it is still in that version; "" if there is none.
+
+        `lease_written`, `lease_conflict` or `lease_failed`.
+        """
+
+    def read_pod(self, member: Member) -> None:
+        """Ask whether a member's pod is still there: `pod_read`, or nothing if that failed."""
+
+    def dial(self, member: Member) -> None:
+        """Connect to a member: `dialed`, or `dial_failed` also if another process answers."""
+
+
+class Replica:
+    """This replica among the others."""
+
+    def __init__(self, me: Member, effects: Effects, now: float) -> None:
+        self.me = me
+        self.role = Role.JOINING
+        self.promised = 0
+        """The highest term that was promised, or decided in."""
+
+        self.record: Record | None = None
+        """The Lease as it was last seen."""
+
+        self.arbiter: Arbiter | None = None
+        """Set while deciding."""
+
+        self.told = ""
+        """What the arbiter last said of all replicas, while following: JSON."""
+
+        self.joined = False
+        """Whether it had an arbiter once, or was it."""
+
+        self.leaving = False
+        self.without_arbiter = 0.0
+        """Seconds without an arbiter, all spells that are over together."""
+
+        self.alone_since: float | None = now
+        """Since when there is none; None while there is."""
+
+        self._effects = effects
+        self._follower = Follower()
+        self._pools: dict[Pool, PoolFollower] = {}
+        self._version = ""
+        self._version_at = now
+        self._link: Link | None = None
+        self._linked_at = 0.0
+        self._followed: Member | None = None
+        """Whose link it is, or last was."""
+
+        self._unreachable = ""
+        """Who ended the link, and could not be reached again."""
+
+        self._ended = False
+        self._dialing = False
+        self._busy = False
+        self._not_before = now
+        self._pause = PAUSE
+        self._takeable_since: float | None = None
+        self._yielded_at = -YIELDED
+        self._isolated_since: float | None = None
+        self._next_renewal = self._next_alive = self._next_proof = now
+        self._lost: dict[str, float] = {}
+        self._word: tuple[int, Record] | None = None
+        """The Lease as it was before the takeover that was tried last, and its term."""
+
+    # --- pools
+
+    def add_pool(self, pool: Pool, now: float) -> None:
+        """Let the pool's slots be decided by the replicas together."""
+        pool.own_leases = set()
+        self._pools[pool] = follower = PoolFollower(self._follower, pool)
+        pool.observers.append(follower)
+        if self.arbiter is not None:
+            self.arbiter.add_pool(pool, now)
+        else:
+            pool.decide_by(follower, now)
+
+    def remove_pool(self, pool: Pool, now: float) -> None:
+        """Forget a pool that has no requests any more."""
+        if self.arbiter is not None:
+            self.arbiter.remove_pool(pool, now)
+        pool.observers.remove(self._pools.pop(pool))
+
+    def before(self, pool: Pool, policy: Policy, now: float) -> None:
+        """Prepare for another policy of the pool: to be called before it is applied."""
+        if self.arbiter is not None:
+            self.arbiter.before(pool, policy, now)
+
+    # --- what is known of this replica
+
+    @property
+    def term(self) -> int:
+        """The term of the arbiter that is obeyed, or that this one is."""
+        return self.promised
+
+    @property
+    def arbiter_id(self) -> str:
+        """Who decides; empty if nobody is known to."""
+        if self.role is Role.DECIDING:
+            return self.me.id
+        followed = self._followed if self.role is Role.FOLLOWING else None
+        return followed.id if followed is not None else ""
+
+    def cut_off(self, now: float) -> bool:
+        """Tell whether the others have an arbiter that cannot be reached from here."""
+        renewed = now - self._version_at < EXPIRY
+        return self.alone_since is not None and now - self.alone_since > 2 * EXPIRY and renewed
+
+    # --- the Lease
+
+    def lease_read(self, record: Record | None, version: str, now: float) -> None:
+        """Take in the Lease as it is; None if there is none."""
+        self._busy = False
+        self._see(record, version, now)
+        if self.role is Role.DECIDING:
+            self._compare(record, now)
+        elif self._link is None and not self._dialing:
+            self._choose(record, now)
+
+    def lease_written(self, record: Record, version: str, now: float) -> None:
+        """Take note that the Lease is what was wanted."""
+        self._busy = False
+        self._see(record, version, now)
+        if self.role is not Role.DECIDING:
+            if self._link is None and not self._dialing:
+                self._choose(record, now)
+        elif record.holder != self.me.id:
+            self._stepped_down(record, now)
+        else:
+            self._next_renewal = now + RENEWAL
+            self._say_alive(now)
+
+    def lease_conflict(self, now: float) -> None:
+        """Somebody was faster: look what there is now."""
+        self._busy = False
+        self._not_before = now
+        self._read()
+
+    def lease_failed(self, now: float) -> None:
+        """Nothing is known of the Lease: try again."""
+        self._busy = False
+        self._later(now)
+        self._next_renewal = max(self._next_renewal, now + self._pause)
+
+    def pod_read(self, member: Member, uid: str | None, now: float) -> None:
+        """Take in which pod has the member's pod's name now; None if there is none."""
+        if uid != member.uid and self.arbiter is not None:
+            self.arbiter.dead(member.id, now)
+
+    # --- links
+
+    def dialed(self, member: Member, link: Link, now: float) -> None:
+        """A member that was dialed is there."""
+        self._dialing = False
+        if self.role is Role.DECIDING or self._link is not None:
+            link.close()
+            return
+        self._link, self._linked_at, self._followed = link, now, member
+
+    def dial_failed(self, member: Member, now: float) -> None:
+        """A member that was dialed is not there."""
+        self._dialing = False
+        if self._ended and self._followed is not None and self._followed.id == member.id:
+            self._unreachable = member.id
+            self._read()
+        else:
+            self._later(now)
+
+    def accepted(self, member: Member, link: Link, now: float) -> None:
+        """Another replica has come."""
+        if self.arbiter is not None:
+            self.arbiter.attach(member, link, now)
+        else:
+            link.close()
+
+    def received(self, link: Link, said: Iterable[Message], now: float) -> None:
+        """Take in what came on a link. Raises `ProtocolError`; the link is to be closed then."""
+        if self.arbiter is not None:
+            self._decide_on(self.arbiter, link, said, now)
+            return
+        for message in said:
+            if link is self._link:  # else it was closed meanwhile
+                self._heed(link, message, now)
+
+    def link_lost(self, link: Link, now: float) -> None:
+        """The other side has ended a link, or what it said made no sense."""
+        if self.arbiter is not None:
+            self.arbiter.lost(link, now, silent=False)
+        elif link is self._link:
+            followed = self._followed if self.role is Role.FOLLOWING else None
+            self._let_go(now)
+            if followed is None:
+                self._later(now)
+            else:
+                self._ended = True
+                self._lost[followed.id] = now
+                self._dial(followed)
+
+    # --- time, and the end
+
+    def tick(self, now: float) -> None:
+        """Do what is due. To be called every 50 ms or so."""
+        if self.arbiter is not None:
+            self._tick_deciding(self.arbiter, now)
+        elif self._link is not None:
+            self._tick_linked(self._link, now)
+        else:
+            if self.alone_since is not None and now - self.alone_since >= SELF_HELP:
+                self._help_itself(now)
+            if now >= self._not_before and not self._dialing:
+                self._read()
+
+    def leave(self) -> None:
+        """Let others decide from now on: this replica is about to stop."""
+        self.leaving = True
+        if self.arbiter is not None:
+            self._hand_over(self.arbiter)
+        elif self._link is not None:
+            self._link.send(messages.Leaving())
+
+    def stop(self) -> None:
+        """Say goodbye: no request is left here."""
+        if self._link is not None:
+            self._link.send(messages.Goodbye())
+            self._link.close()
+            self._link = None
+        elif self.arbiter is not None and self.record is not None and not self._busy:
+            gone = frozenset({self.me.id})
+            self._write(self.record.held_by("", self.promised).without(gone))
+
+    # --- inside: seeking
+
+    def _see(self, record: Record | None, version: str, now: float) -> None:
+        self.record = record
+        if version != self._version:
+            self._version, self._version_at = version, now
+
+    def _read(self) -> None:
+        if not self._busy:
+            self._busy = True
+            self._effects.read_lease()
+
+    def _write(self, record: Record) -> None:
+        self._busy = True
+        self._effects.write_lease(record, self._version)
+
+    def _later(self, now: float) -> None:
+        self._not_before = now + self._pause
+        self._pause = min(2 * self._pause, PAUSE_MAX)
+
+    def _dial(self, member: Member) -> None:
+        self._dialing = True
+        self._effects.dial(member)
+
+    def _choose(self, record: Record | None, now: float) -> None:
+        """Decide, join, or go to the one who decides."""
+        if record is None:
+            self._write(Record(self.promised + 1, self.me.id, (self.me,)))
+            return
+        known = record.member(self.me.id) is not None
+        if record.holder == self.me.id and record.term > self.promised:
+            self._decide(record, now)  # it was named, or has not heard that its write came through
+            return
+        wanted = record if known else record.joined_by(self.me)
+        if self._may_take(record, now):
+            term = max(record.term, self.promised) + 1
+            self._word = (term, record)
+            self._write(wanted.held_by(self.me.id, term))
+        elif not known:
+            self._write(wanted)
+        else:
+            holder = record.member(record.holder)
+            if holder is not None and holder.id != self.me.id and now >= self._not_before:
+                self._dial(holder)
+            elif now >= self._not_before:
+                self._later(now)
+
+    def _may_take(self, record: Record, now: float) -> bool:
+        """Tell whether to take the place of the one that the Lease names."""
+        holder = record.member(record.holder)
+        free = (
+            holder is None
+            or holder.id in {self.me.id, self._unreachable}
+            or holder.uid == self.me.uid
+            or holder.id in record.outlived
+            or now - self._version_at >= EXPIRY
+        )
+        if not free:
+            self._takeable_since = None
+            return False
+        if self._takeable_since is None:
+            self._takeable_since = now
+        others = any(m.uid != self.me.uid and m is not holder for m in record.members)
+        if others and self.leaving and now - self._takeable_since < COURTESY:
+            return False
+        return now - self._yielded_at >= YIELDED
+
+    def _decide(self, record: Record, now: float) -> None:
+        """Be the arbiter, in the term of the record."""
+        self._let_go(now)
+        self.promised = record.term
+        self.arbiter = Arbiter(self.me, record.term, record.members, self._pools, now)
+        for member_id, at in self._lost.items():
+            if member_id in self.arbiter.peers:
+                self.arbiter.peers[member_id].lost_at = at
+        self._has_arbiter(Role.DECIDING, now)
+        if self._word is not None and self._word[0] == record.term:
+            before = self._word[1]
+            self.arbiter.believe(before.left_by, before.left_with or {}, now)
+        self._compare(record, now)
+        for pool in self._pools:
+            pool.decide_by(None, now)
+        self._next_alive = self._next_proof = now
+        self._next_renewal = now + RENEWAL
+        self._isolated_since = None
+
+    def _has_arbiter(self, role: Role, now: float) -> None:
+        self.role, self.joined = role, True
+        self._unreachable, self._ended, self._takeable_since = "", False, None
+        self._pause = PAUSE
+        self._lost.clear()
+        if self.alone_since is not None:
+            self.without_arbiter += now - self.alone_since
+            self.alone_since = None
+
+    def _let_go(self, now: float) -> None:
+        """End the link to the arbiter."""
+        link, self._link = self._link, None
+        self._follower.unlink()
+        if link is not None:
+            link.close()
+        if self.role is Role.FOLLOWING:
+            self.role = Role.SEEKING
+            self.alone_since = now
+        self._not_before = now
+
+    def _help_itself(self, now: float) -> None:
+        """Decide on its own count where workers refuse what is too much."""
+        for pool in self._pools:
+            if pool.decider is not None and pool.policy.retry.refused_statuses:
+                pool.decide_by(None, now)
+
+    # --- inside: following
+
+    def _heed(self, link: Link, message: Message, now: float) -> None:
+        if self.role is Role.FOLLOWING:
+            if isinstance(message, messages.Alive):
+                if message.lease_version != self._version:
+                    self._version, self._version_at = message.lease_version, now
+            elif isinstance(message, messages.View):
+                self.told = message.text
+            elif isinstance(message, messages.Handover):
+                self._let_go(now)
+                self._read()
+            else:
+                self._follower.take(message, now)
+        elif not isinstance(message, messages.Term):
+            raise ProtocolError(f"{type(message).__name__} before a term")
+        elif message.term < self.promised:
+            link.send(messages.Higher(self.promised))
+            self._let_go(now)
+            self._later(now)
+        else:
+            self.promised = message.term
+            for pool, follower in self._pools.items():
+                pool.decide_by(follower, now)
+            self._has_arbiter(Role.FOLLOWING, now)
+            self._follower.report(link, self._pools, message.term, now, leaving=self.leaving)
+            self._next_alive = now + ALIVE
+
+    def _tick_linked(self, link: Link, now: float) -> None:
+        silent = now - link.heard_at
+        following = self.role is Role.FOLLOWING
+        if silent >= EXPIRY or (not following and now - self._linked_at >= GREETING):
+            if following and self._followed is not None:
+                self._lost[self._followed.id] = now
+            self._let_go(now)
+            self._read()
+            return
+        if following and silent >= UNSURE and now >= self._not_before:
+            self._not_before = now + PAUSE_MAX
+            self._read()  # only to know since when the Lease has not changed
+        if following and now >= self._next_alive:
+            self._next_alive = now + ALIVE
+            link.send(messages.Alive(""))
+
+    # --- inside: deciding
+
+    def _decide_on(self, arbiter: Arbiter, link: Link, said: Iterable[Message], now: float) -> None:
+        try:
+            arbiter.take(link, said, now)
+        except HigherTermError as error:  # the Lease was made anew, and has forgotten its terms
+            self.promised = max(self.promised, error.term)
+            self._resign(now)
+            self._read()
+
+    def _compare(self, record: Record | None, now: float) -> None:
+        """See whether the Lease still says what this arbiter is."""
+        arbiter = self.arbiter
+        if arbiter is None:
+            raise AssertionError
+        if record is not None and record.term > arbiter.term:
+            self._resign(now)
+            self._read()
+            return
+        if record is not None:
+            for member_id in record.outlived:
+                arbiter.dead(member_id, now)
+
+    def _renewed(self, arbiter: Arbiter) -> Record:
+        """Return what the Lease is to be."""
+        record = self.record or Record(arbiter.term, self.me.id, (self.me,))
+        for member in [self.me, *(peer.member for peer in arbiter.peers.values())]:
+            if record.member(member.id) is None:
+                record = record.joined_by(member)
+        gone = arbiter.departed | (record.outlived - arbiter.peers.keys())
+        return record.without(frozenset(gone)).held_by(self.me.id, arbiter.term)
+
+    def _tick_deciding(self, arbiter: Arbiter, now: float) -> None:
+        arbiter.tick(now)
+        for peer in list(arbiter.peers.values()):
+            if peer.link is not None and now - peer.link.heard_at >= EXPIRY:
+                arbiter.lost(peer.link, now, silent=True)
+        if now >= self._next_alive:
+            self._say_alive(now)
+        if now >= self._next_proof:
+            self._next_proof = now + RENEWAL
+            for peer in arbiter.peers.values():
+                if peer.link is None and peer.dead_at is None:
+                    self._effects.read_pod(peer.member)
+        if self._busy:
+            return
+        if self.leaving and self._hand_over(arbiter):
+            return
+        if self._is_isolated(arbiter, now):
+            record = self._renewed(arbiter)
+            self._resign(now)  # first: what is written is all that is held
+            self._yielded_at = now
+            self._write(record.left(self._held()))
+        elif now >= self._next_renewal:
+            self._next_renewal = now + RENEWAL
+            self._write(self._renewed(arbiter))
+
+    def _say_alive(self, now: float) -> None:
+        if self.arbiter is not None:
+            self._next_alive = now + ALIVE
+            for peer in self.arbiter.peers.values():
+                if peer.link is not None:
+                    peer.link.send(messages.Alive(self._version))
+
+    def _hand_over(self, arbiter: Arbiter) -> bool:
+        """Name the one that joined last; return whether there is somebody."""
+        able = [p.member for p in arbiter.peers.values() if p.link and p.answered and not p.leaving]
+        if not able or self._busy:
+            return False
+        record = self._renewed(arbiter)
+        successor = max(able, key=record.members.index)
+        self._write(record.held_by(successor.id, arbiter.term + 1))
+        return True
+
+    def _is_isolated(self, arbiter: Arbiter, now: float) -> bool:
+        """Tell whether most of the others have fallen silent for some time: it is cut off."""
+        alive = [peer for peer in arbiter.peers.values() if peer.dead_at is None]
+        reached = sum(peer.link is not None for peer in alive) + 1
+        cut_off = any(peer.cut_off for peer in alive) and 2 * reached < len(alive) + 1
+        if not cut_off:
+            self._isolated_since = None
+        elif self._isolated_since is None:
+            self._isolated_since = now
+        return self._isolated_since is not None and now - self._isolated_since >= UNSURE
+
+    def _held(self) -> dict[str, dict[str, int]]:
+        """Count the slots of this replica's own requests."""
+        return {
+            pool.name: dict(
+                Counter(lease.endpoint.spec.identity for lease in pool.own_leases or ())
+            )
+            for pool in self._pools
+        }
+
+    def _stepped_down(self, record: Record, now: float) -> None:
+        """The Lease names another, as this arbiter wrote it, or nobody."""
+        if self.arbiter is not None and record.holder:
+            handover = messages.Handover(record.term, self._version, record.holder)
+            for peer in self.arbiter.peers.values():
+                if peer.link is not None:
+                    peer.link.send(handover)
+        self._resign(now)
+        successor = record.member(record.holder)
+        if successor is not None:
+            self._dial(successor)
+
+    def _resign(self, now: float) -> None:
+        """Decide no more."""
+        arbiter, self.arbiter = self.arbiter, None
+        self.role, self.alone_since = Role.SEEKING, now
+        self._not_before = now
+        for pool, follower in self._pools.items():
+            pool.decide_by(follower, now)
+        if arbiter is not None:
+            arbiter.close(now)
