@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.config.addresses import AddressPort
-from app.config.settings import (
-    PREFIX,
+from app.config.notations import (
     AdminToken,
     BalancerName,
     KubeconfigPath,
@@ -15,8 +14,8 @@ from app.config.settings import (
     LogLevel,
     Namespace,
     TokenPath,
-    load,
 )
+from app.config.settings import PREFIX, load
 
 
 class OperatorSettings(BaseSettings):

@@ -9,15 +9,12 @@ All durations are in seconds.
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -26,8 +23,29 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError, Problem
-from app.config.explain import OR_NULL, Finding, findings, show, unknown
-from app.config.fields import Allowed, Duration, HostPort, Token, broken_rule
+from app.config.explain import OR_NULL, Finding, findings, unknown
+from app.config.fields import broken_rule
+from app.config.notations import (
+    AdminToken,
+    BalancerName,
+    Delay,
+    Family,
+    KubeconfigPath,
+    LeaseName,
+    Listen,
+    LogFormat,
+    LogLevel,
+    Namespace,
+    Networks,
+    PodIp,
+    PodName,
+    PodUid,
+    PoolPath,
+    SecretPath,
+    Switch,
+    Timeout,
+    TokenPath,
+)
 
 PREFIX = "LEASTWISE_"
 
@@ -40,35 +58,8 @@ _SERVICE_LINK = re.compile(
 )
 """Docker's link variables, as the kubelet makes them: LEASTWISE_PORT_8000_TCP_ADDR and others."""
 
-_NETWORKS_ALLOWED = "networks such as 10.0.0.0/8 or fd00::/8, with commas between, no host bits set"
-_SWITCH_ALLOWED = "true or false"
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _switch(value: object) -> object:
-    """Read the two words; pydantic would take "yes", "on" and others, too."""
-    if not isinstance(value, str):
-        return value
-    words = {"true": True, "false": False}
-    if value.lower() not in words:
-        raise broken_rule(show(value), _SWITCH_ALLOWED)
-    return words[value.lower()]
-
-
-def _networks(value: object) -> object:
-    """Read a comma-separated text; anything else is pydantic's to judge."""
-    if not isinstance(value, str):
-        return value
-    networks = []
-    for text in filter(None, (part.strip() for part in value.split(","))):
-        try:
-            networks.append(ip_network(text))
-        except ValueError:
-            raise broken_rule(show(text), _NETWORKS_ALLOWED) from None
-    return tuple(networks)
+_DOWNWARD = {"pod_name": "metadata.name", "pod_uid": "metadata.uid", "pod_ip": "status.podIP"}
+"""What the settings of a replica are in its pod, for the downward API."""
 
 
 def _one_source(balancer: str | None, info: ValidationInfo) -> str | None:
@@ -77,32 +68,6 @@ def _one_source(balancer: str | None, info: ValidationInfo) -> str | None:
         allowed = "either the path of a pool's YAML file or a balancer's name"
         raise broken_rule("neither" if balancer is None else "both of them", allowed)
     return balancer
-
-
-Listen = Annotated[AddressPort, HostPort(lowest_port=0)]
-Delay = Annotated[float, Duration(0, 86_400, bare_text=True)]
-Timeout = Annotated[float, Duration(0.1, 86_400, bare_text=True)]
-PoolPath = Annotated[Path, Allowed("the path of the pool's YAML file")]
-Namespace = Annotated[
-    str,
-    Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
-    Allowed("a namespace's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"),
-]
-BalancerName = Annotated[
-    str,
-    Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
-    Allowed("a balancer's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"),
-]
-KubeconfigPath = Annotated[Path, Allowed("the path of a kubeconfig file")]
-Family = Annotated[Literal["ipv4", "ipv6"], BeforeValidator(_lower)]
-Networks = Annotated[
-    tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), Allowed(_NETWORKS_ALLOWED)
-]
-AdminToken = Annotated[SecretStr, Token()]
-TokenPath = Annotated[Path, Allowed("the path of a file that holds the admin token")]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
-LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_lower)]
-Switch = Annotated[bool, BeforeValidator(_switch), Allowed(_SWITCH_ALLOWED)]
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
@@ -196,6 +161,26 @@ class Settings(BaseSettings):
     preferred_family: Family = "ipv4"
     """Which address of a worker pod that has both is used."""
 
+    peers: LeaseName | None = None
+    """The Lease by which the replicas of this balancer find each other, in its namespace; unset:
+    this one is alone."""
+
+    peer_listen: Listen = AddressPort("0.0.0.0", 9001)  # noqa: S104 - the other replicas come here
+    """The port where replicas talk to each other; only with peers."""
+
+    peer_secret_file: SecretPath | None = Field(default=None, validate_default=True)
+    """The file with the secret that replicas prove to each other, such as a mounted Secret: read
+    again at each use. Required with peers, as the pod's name, UID and address are."""
+
+    pod_name: PodName | None = Field(default=None, validate_default=True)
+    """This pod's name, by the downward API."""
+
+    pod_uid: PodUid | None = Field(default=None, validate_default=True)
+    """This pod's UID, by the downward API."""
+
+    pod_ip: PodIp | None = Field(default=None, validate_default=True)
+    """This pod's address, by the downward API: where the other replicas reach it."""
+
     log_level: LogLevel = "info"
     """The least that is logged."""
 
@@ -227,6 +212,21 @@ class Settings(BaseSettings):
         if path is not None and info.data.get("admin_token") is not None:
             raise broken_rule(f"this and {variable('admin_token')}", "one of the two")
         return path
+
+    @field_validator("peer_secret_file", "pod_name", "pod_uid", "pod_ip")
+    @classmethod
+    def _known_to_peers(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.data.get("peers") is not None:
+            name = str(info.field_name)
+            allowed = (
+                f"its pod's {_DOWNWARD[name]}, by the downward API"
+                if name in _DOWNWARD
+                else "the path of a file with the secret that all replicas share"
+            )
+            raise broken_rule(
+                f"nothing beside {variable('peers')}", f"{allowed}; the chart sets it"
+            )
+        return value
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:

@@ -8,4 +8,6 @@ difference, so that nothing can drift apart.
 - `kubernetes`: the pods of a Service, by `list_watch` (what to ask when), `api_source` and
   `json_lines` (asking over HTTP), `credentials` (as whom) and `slices` (what it means, pure).
   `source` has what they agree on. kubernetes_asyncio is imported by `credentials`, when needed.
+- `leases`: the Lease by which replicas find each other. Its requests are `api_requests`', as those
+  of `api_source` are.
 """

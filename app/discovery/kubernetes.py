@@ -13,7 +13,8 @@ from random import Random
 
 from app.balancing.endpoint import EndpointSpec
 from app.config.workerpool import ServiceSpec
-from app.discovery.api_source import ApiSource, Resource
+from app.discovery.api_requests import Resource
+from app.discovery.api_source import ApiSource
 from app.discovery.credentials import connect
 from app.discovery.list_watch import Condition, Limits, ListWatch
 from app.discovery.slices import SERVICE_LABEL, Family, SliceSet

@@ -20,7 +20,8 @@ from random import Random
 from app.config.errors import ConfigError
 from app.config.resource import GROUP, PLURAL, VERSION, Identity, identify, parse_resource
 from app.config.workerpool import WorkerPool
-from app.discovery.api_source import ApiSource, Resource
+from app.discovery.api_requests import Resource
+from app.discovery.api_source import ApiSource
 from app.discovery.credentials import connect
 from app.discovery.list_watch import Condition, Limits, ListWatch
 from app.discovery.source import Object

@@ -1,6 +1,7 @@
 """What stands on both sides of a list-watch: who asks the API server, and who keeps the objects.
 
-`list_watch` is written against these; `api_source` asks over HTTP, `kubernetes` keeps slices.
+`list_watch` is written against these; `api_source` asks over HTTP, `kubernetes` keeps slices. The
+errors are those of all who ask, `leases` too.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -23,6 +24,14 @@ class SourceError(Exception):
 
 class Gone(SourceError):  # noqa: N818 - as HTTP calls it
     """The version, or the page of a list, is no longer known to the server."""
+
+
+class Conflict(SourceError):  # noqa: N818 - as HTTP calls it
+    """The object has changed since it was read, or is there already."""
+
+
+class Missing(SourceError):  # noqa: N818 - beside Gone, which is something else
+    """The server says of that very object that it is not there."""
 
 
 @dataclass(frozen=True, slots=True)

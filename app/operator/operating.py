@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 
 from app.config.resource import Identity
-from app.discovery.api_source import ApiSource, Resource
+from app.discovery.api_requests import Resource
+from app.discovery.api_source import ApiSource
 from app.discovery.credentials import Access
 from app.discovery.source import Object, SourceError
 from app.operator.cache import POOLS, SERVICES, SLICES, Cache

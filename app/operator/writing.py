@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.config.resource import GROUP, KIND, PLURAL, VERSION, Identity
-from app.discovery.api_source import CONNECT_TIMEOUT
+from app.discovery.api_requests import CONNECT_TIMEOUT
 from app.discovery.credentials import Access
 from app.operator.telling import Series, shorten
 

@@ -1,7 +1,7 @@
 """The process's settings: where they come from, and what is wrong with them in which words."""
 
 import os
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ VARIABLES = [
     "LEASTWISE_KUBECONFIG",
     "LEASTWISE_WATCH_TIMEOUT",
     "LEASTWISE_PREFERRED_FAMILY",
+    "LEASTWISE_PEERS",
+    "LEASTWISE_PEER_LISTEN",
+    "LEASTWISE_PEER_SECRET_FILE",
+    "LEASTWISE_POD_NAME",
+    "LEASTWISE_POD_UID",
+    "LEASTWISE_POD_IP",
     "LEASTWISE_LOG_LEVEL",
     "LEASTWISE_LOG_FORMAT",
     "LEASTWISE_ACCESS_LOG",
@@ -47,6 +53,8 @@ VARIABLES = [
 ]
 
 LISTEN = "host:port, with a port from 0 to 65535 and an IPv6 address in brackets"
+LEASE = "a Lease's name: up to 253 of a-z 0-9 - ., beginning and ending with a-z 0-9"
+ADDRESS = "the pod's IP address, without brackets"
 NETWORKS = "networks such as 10.0.0.0/8 or fd00::/8, with commas between, no host bits set"
 DELAY = "a duration from 0s to 24h, in seconds or such as 500ms, 15s or 1m30s"
 NAMESPACE = "a namespace's name: up to 63 of a-z 0-9 -, beginning and ending with a-z 0-9"
@@ -87,6 +95,9 @@ def test_the_defaults() -> None:
     assert settings.trusted_networks == ()
     assert (settings.namespace, settings.kubeconfig) == (None, None)
     assert (settings.watch_timeout, settings.preferred_family) == (75, "ipv4")
+    assert (settings.peers, settings.peer_secret_file) == (None, None)
+    assert settings.peer_listen == AddressPort("0.0.0.0", 9001)
+    assert (settings.pod_name, settings.pod_uid, settings.pod_ip) == (None, None, None)
     assert (settings.log_level, settings.log_format) == ("info", "text")
 
 
@@ -120,6 +131,10 @@ def test_the_defaults() -> None:
         ("KUBECONFIG", "/etc/kube/config", Path("/etc/kube/config")),
         ("WATCH_TIMEOUT", "2m", 120.0),
         ("PREFERRED_FAMILY", "IPv6", "ipv6"),
+        ("PEERS", "", None),
+        ("PEER_LISTEN", "[::]:9001", AddressPort("::", 9001)),
+        ("POD_IP", "10.0.0.7", ip_address("10.0.0.7")),
+        ("POD_IP", "fd00:0::7", ip_address("fd00::7")),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("LOG_FORMAT", "json", "json"),
     ],
@@ -178,6 +193,12 @@ def test_settings_are_frozen() -> None:
         ("namespace", "a" * 64, NAMESPACE),
         ("watch_timeout", "0", TIMEOUT),
         ("preferred_family", "ipv5", "ipv4 or ipv6"),
+        ("peers", "LB", LEASE),
+        ("peers", "lb-", LEASE),
+        ("peers", "a..b", LEASE),
+        ("peer_listen", "9001", LISTEN),
+        ("pod_ip", "lb-0", ADDRESS),
+        ("pod_ip", "[fd00::1]", ADDRESS),
         ("log_level", "loud", "debug, info, warning or error"),
         ("log_format", "xml", "text or json"),
     ],
@@ -239,6 +260,59 @@ def test_a_missing_setting_is_told_with_both_its_names(environment: pytest.Monke
     assert complaint() == f"LEASTWISE_BALANCER: found both of them, {allowed}"
     environment.delenv("LEASTWISE_CONFIG")
     assert load_settings().balancer == "lb"
+
+
+PEER = {
+    "LEASTWISE_PEER_SECRET_FILE": "/etc/leastwise-peers/token",
+    "LEASTWISE_POD_NAME": "lb-5d9c-x7",
+    "LEASTWISE_POD_UID": "5f3b7b8a-0000-4000-8000-000000000000",
+    "LEASTWISE_POD_IP": "10.0.0.7",
+}
+
+
+def test_what_a_replica_has_to_know(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LEASTWISE_PEERS", "lb.shop-1")
+    for name, value in PEER.items():
+        environment.setenv(name, value)
+    settings = load_settings()
+    assert settings.peers == "lb.shop-1"
+    assert settings.peer_secret_file == Path("/etc/leastwise-peers/token")
+    assert (settings.pod_name, settings.pod_uid) == (
+        PEER["LEASTWISE_POD_NAME"],
+        PEER["LEASTWISE_POD_UID"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "allowed"),
+    [
+        (
+            "LEASTWISE_PEER_SECRET_FILE",
+            "the path of a file with the secret that all replicas share",
+        ),
+        ("LEASTWISE_POD_NAME", "its pod's metadata.name, by the downward API"),
+        ("LEASTWISE_POD_UID", "its pod's metadata.uid, by the downward API"),
+        ("LEASTWISE_POD_IP", "its pod's status.podIP, by the downward API"),
+    ],
+)
+@pytest.mark.parametrize("empty", [True, False])
+def test_what_a_replica_misses_is_told(
+    environment: pytest.MonkeyPatch, missing: str, allowed: str, empty: bool
+) -> None:
+    for name, value in PEER.items():
+        environment.setenv(name, value)
+    if empty:
+        environment.setenv(missing, "")
+    else:
+        environment.delenv(missing)
+    assert load_settings().peers is None
+    told = f"found nothing beside LEASTWISE_PEERS, allowed: {allowed}; the chart sets it"
+    assert complaint(peers="lb") == f"{missing}: {told}"
+
+
+def test_a_bad_name_of_the_lease_is_told_alone() -> None:
+    assert len(complaint(peers="L").splitlines()) == 1
+    assert len(complaint(peers="l").splitlines()) == len(PEER)
 
 
 def test_an_unknown_variable_is_told_with_the_nearest(environment: pytest.MonkeyPatch) -> None:

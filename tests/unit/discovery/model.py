@@ -128,6 +128,8 @@ class Server:
                 async for event in _endings(how.end):
                     yield event
                 return
+            if self._past and self._past[-1][0] > at:
+                continue  # it came while the others were taken: a bookmark may not pass it
             if (now := asyncio.get_running_loop().time()) >= end:
                 return
             if self.bookmarks and now - bookmarked >= BOOKMARK_SECONDS:

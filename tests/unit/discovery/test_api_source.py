@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.discovery.api_source import ApiSource, Resource
+from app.discovery.api_requests import Resource
+from app.discovery.api_source import ApiSource
 from app.discovery.credentials import connect
 from app.discovery.source import Gone, SourceError
 from tests.unit.discovery.api import Api, kubeconfig, serving

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.discovery.api_source import ApiSource, Resource
+from app.discovery.api_requests import Resource
+from app.discovery.api_source import ApiSource
 from app.discovery.credentials import connect
 from app.discovery.source import SourceError
 from tests.unit.discovery.api import CERTIFICATES, Api, kubeconfig, serving
