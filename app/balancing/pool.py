@@ -48,9 +48,17 @@ class Pool:
     """The endpoints of one service, their slots, and the requests that wait for one."""
 
     def __init__(
-        self, policy: Policy, *, name: str = "default", random: Random | None = None
+        self,
+        policy: Policy,
+        *,
+        name: str = "default",
+        key: str = "",
+        random: Random | None = None,
     ) -> None:
         self.name = name
+        self.key = key
+        """What the replicas of a balancer call it among themselves: it stays, a name may change."""
+
         self.policy = policy
         self.endpoints: dict[str, Endpoint] = {}
         """By identity; those that left are kept until their last request has ended."""

@@ -192,25 +192,25 @@ class Arbiter:
 
     def add_pool(self, pool: Pool, now: float) -> None:
         """Decide for this pool too; what was said of it before is made up for."""
-        docket = self.dockets[pool.name] = Docket(pool, now, accounted=self.accounted)
+        docket = self.dockets[pool.key] = Docket(pool, now, accounted=self.accounted)
         for peer in self.peers.values():
             for holding in peer.holdings.values():
-                if holding.pool == pool.name and holding.lease is None:
+                if holding.pool == pool.key and holding.lease is None:
                     holding.lease = docket.place(holding.spec, now, holding.expires)
             for claim in peer.claims.values():
-                if claim.pool == pool.name and claim.waiter is not None:
+                if claim.pool == pool.key and claim.waiter is not None:
                     docket.rejoining.append(claim.waiter)
         docket.line_up(now)
 
     def remove_pool(self, pool: Pool, now: float) -> None:
         """Decide for this pool no more: it has no requests, here or elsewhere."""
-        docket = self.dockets.pop(pool.name, None)
+        docket = self.dockets.pop(pool.key, None)
         if docket is not None:
             docket.close(now)
 
     def before(self, pool: Pool, policy: Policy, now: float) -> None:
         """Prepare for another policy of a pool."""
-        docket = self.dockets.get(pool.name)
+        docket = self.dockets.get(pool.key)
         if docket is not None:
             docket.before(policy, now)
 

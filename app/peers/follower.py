@@ -120,7 +120,7 @@ class Follower:
                 ask = self._held.get(lease)
                 if ask is None:  # given here, while nobody else decided
                     ask = self._held[lease] = next(self._numbers)
-                endpoint = self._names.endpoint(pool.name, lease.endpoint)
+                endpoint = self._names.endpoint(pool.key, lease.endpoint)
                 link.send(Held(ask, endpoint, lease.expires - now))
         link.send(Reported())
         for pool in pools:
@@ -179,7 +179,7 @@ class Follower:
     def observed(self, pool: Pool, endpoint: Endpoint, sign: Sign) -> None:
         """Tell a sign of an endpoint's health."""
         if self._link is not None and self._names is not None:
-            number = self._names.endpoint(pool.name, endpoint)
+            number = self._names.endpoint(pool.key, endpoint)
             self._link.send(Observed(number, sign, endpoint.health.reason))
 
     # --- inside
@@ -193,11 +193,11 @@ class Follower:
             self._asks[ask] = pool, waiter
         names = self._names
         names.refresh()
-        tried = tuple(names.endpoint(pool.name, endpoint) for endpoint in waiter.tried)
+        tried = tuple(names.endpoint(pool.key, endpoint) for endpoint in waiter.tried)
         self._link.send(
             Acquire(
                 ask,
-                names.pool(pool.name),
+                names.pool(pool.key),
                 waiter.retried,
                 now - waiter.since,
                 waiter.deadline - now,

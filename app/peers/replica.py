@@ -25,7 +25,7 @@ from typing import Protocol
 
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
-from app.peers import messages
+from app.peers import messages, view
 from app.peers.arbiter import Arbiter, HigherTermError
 from app.peers.follower import Follower, PoolFollower
 from app.peers.messages import Message, ProtocolError
@@ -168,6 +168,11 @@ class Replica:
     def term(self) -> int:
         """The term of the arbiter that is obeyed, or that this one is."""
         return self.promised
+
+    @property
+    def pools(self) -> Iterable[Pool]:
+        """The pools that are decided about together."""
+        return self._pools.keys()
 
     @property
     def arbiter_id(self) -> str:
@@ -520,9 +525,11 @@ class Replica:
     def _say_alive(self, now: float) -> None:
         if self.arbiter is not None:
             self._next_alive = now + ALIVE
-            for peer in self.arbiter.peers.values():
-                if peer.link is not None:
-                    peer.link.send(messages.Alive(self._version))
+            links = [peer.link for peer in self.arbiter.peers.values() if peer.link is not None]
+            told = messages.View(view.write(view.of_arbiter(self.arbiter, self._pools)))
+            for link in links:
+                link.send(messages.Alive(self._version))
+                link.send(told)
 
     def _hand_over(self, arbiter: Arbiter) -> bool:
         """Name the one that joined last; return whether there is somebody."""
@@ -548,9 +555,7 @@ class Replica:
     def _held(self) -> dict[str, dict[str, int]]:
         """Count the slots of this replica's own requests."""
         return {
-            pool.name: dict(
-                Counter(lease.endpoint.spec.identity for lease in pool.own_leases or ())
-            )
+            pool.key: dict(Counter(lease.endpoint.spec.identity for lease in pool.own_leases or ()))
             for pool in self._pools
         }
 

@@ -37,6 +37,7 @@ from app.proxy.listener import Listener
 from app.proxy.proxy import Proxy
 from app.runtime.limits import most_connections, most_worker_connections, raise_open_files
 from app.runtime.pools import Parts, Pools
+from app.runtime.replicas import make_runner
 from app.runtime.ring import Ring
 from app.telemetry.access_log import AccessLog
 
@@ -63,6 +64,15 @@ class Balancer:
         self.settings = settings
         self.proxy = Proxy(asyncio.get_running_loop(), settings)
         self.ring = Ring()
+        self._peer_socket = None
+        if settings.peers is not None:
+            with _naming("peer_listen", settings.peer_listen):
+                listen = settings.peer_listen
+                self._peer_socket = open_socket(listen.host, listen.port)
+        port = self._peer_socket.getsockname()[1] if self._peer_socket is not None else 0
+        self.peers = make_runner(settings, port)
+        """The other replicas, if this one decides together with them."""
+
         counted = settings.metrics or settings.access_log
         self._tracing = make_tracing() if settings.tracing else None
         self.pools = Pools(
@@ -74,6 +84,7 @@ class Balancer:
                 self.unready,
                 counted,
                 None if self._tracing is None else self._tracing.of,
+                self.peers,
             ),
         )
         self.listening = asyncio.Event()
@@ -115,6 +126,8 @@ class Balancer:
             undiscovered = self._undiscovered()
             reasons += undiscovered
             self._was_ready = not undiscovered
+        if self.peers is not None:
+            reasons += self.peers.unready()
         if self._stop.is_set():
             reasons.append("stopping")
         return reasons
@@ -179,6 +192,9 @@ class Balancer:
                     group.create_task(self._watch_pools()),
                     group.create_task(self._tick()),
                 ]
+                if self.peers is not None and self._peer_socket is not None:
+                    await self.peers.open(self._peer_socket)
+                    parts.append(group.create_task(self.peers.run()))
                 serving = group.create_task(admin.serve(sockets=[admin_socket]))
                 self.listening.set()
                 log.info("data on port %d, admin on port %d", *self.ports)
@@ -190,6 +206,8 @@ class Balancer:
                 admin.should_exit = True
                 await serving
                 self.proxy.close()  # before the probers, who are told of what ends by itself
+                if self.peers is not None:
+                    await self.peers.stop()
                 self.pools.stop()
                 for part in parts:
                     part.cancel()
@@ -207,6 +225,8 @@ class Balancer:
         """Send the clients away, those with a request after its answer."""
         self._note(f"stopping: accepting for another {self.settings.drain_delay:g} s")
         self.proxy.draining = True
+        if self.peers is not None:
+            self.peers.leave()
         await asyncio.sleep(self.settings.drain_delay)
         listener.close()
         deadline = monotonic() + self.settings.drain_timeout

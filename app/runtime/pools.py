@@ -27,6 +27,7 @@ from app.config.workerpool import RouteSpec, WorkerPool
 from app.discovery.following import Discovery, MakeKubernetes
 from app.discovery.list_watch import Condition
 from app.discovery.pools import PoolResource
+from app.peers.runner import Runner
 from app.probing.prober import Prober
 from app.proxy.backend import RequestTracing
 from app.proxy.proxy import Proxy
@@ -44,11 +45,11 @@ Unready = Callable[[], list[str]]
 class ServedPool:
     """One pool with all that keeps it: endpoints, checks, connections, and what is remembered."""
 
-    def __init__(self, worker_pool: WorkerPool, proxy: Proxy, parts: "Parts") -> None:
+    def __init__(self, key: str, worker_pool: WorkerPool, proxy: Proxy, parts: "Parts") -> None:
         self.worker_pool = worker_pool
         """The spec in force."""
 
-        self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
+        self.pool = Pool(worker_pool.policy(), name=worker_pool.name, key=key)
         self.backend = proxy.add(self.pool)
         self.telemetry = Telemetry(
             self.pool, lambda: sum(self.retries.values()), parts.access_log(self.pool)
@@ -79,6 +80,9 @@ class ServedPool:
         """Gives endpoints other names, for who shows them; None in ordinary runs."""
 
         self._proxy = proxy
+        self._peers = parts.peers
+        if self._peers is not None:
+            self._peers.add_pool(self.pool)
         self._unready = parts.unready
         self._prober = Prober(self.pool, self.telemetry.events.probe_ignored)
         self._discovery = Discovery(worker_pool.spec, self._discovered, parts.make_kubernetes)
@@ -117,8 +121,10 @@ class ServedPool:
             self._task = group.create_task(self._run())
 
     def stop(self) -> None:
-        """End what `start` began."""
+        """End what `start` began, with no request left."""
         self.telemetry.closed.set()
+        if self._peers is not None:
+            self._peers.remove_pool(self.pool)
         if self._task is not None:
             self._task.cancel()
 
@@ -127,6 +133,8 @@ class ServedPool:
         self.worker_pool = worker_pool
         self.telemetry.config_generation += 1
         self.pool.name = worker_pool.name
+        if self._peers is not None:
+            self._peers.before(self.pool, worker_pool.policy())
         self.pool.apply_policy(worker_pool.policy(), monotonic())
         self._prober.reconfigure()
         self._discovery.replace(worker_pool.spec)
@@ -161,6 +169,9 @@ class Parts:
 
     tracing: MakeTracing | None
     """Makes what makes spans, where they are wanted."""
+
+    peers: Runner | None
+    """The other replicas, if this one is to decide together with them."""
 
 
 class Pools:
@@ -246,7 +257,7 @@ class Pools:
     def _serve(self, name: str, worker_pool: WorkerPool) -> ServedPool:
         served = self._served.get(name)
         if served is None:
-            served = ServedPool(worker_pool, self._proxy, self._parts)
+            served = ServedPool(name, worker_pool, self._proxy, self._parts)
             self._served[name] = served
             if self._group is not None:
                 served.start(self._group)

@@ -1,0 +1,294 @@
+"""A replica's sockets, its clock and its way to the Lease: what `replica` wants done is done here.
+
+Made by `app.runtime`: `open` and then `run` in a task of its own, `leave` when the drain begins,
+`stop` at its end. The Lease itself is behind `Store`, which says how it failed by `StoreError`.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from app.balancing.policy import Policy
+from app.balancing.pool import Pool
+from app.peers import record, view
+from app.peers.handshake import Reached
+from app.peers.link import PeerLink
+from app.peers.messages import Message
+from app.peers.record import Member, Record, RecordError
+from app.peers.replica import Replica, Role
+
+log = logging.getLogger(__name__)
+
+TICK: Final = 0.05
+DIAL: Final = 0.5
+"""Seconds in which another replica has to accept a connection."""
+
+PARTING: Final = 1.0
+"""Seconds that the last write of the Lease may take."""
+
+
+class StoreError(Exception):
+    """The Kubernetes API did not do what was asked; the message says why, and what helps."""
+
+
+class ConflictError(StoreError):
+    """Somebody else has written the Lease."""
+
+
+class Store(Protocol):
+    """The Lease, and the pods. Each call has a time limit, and raises `StoreError`."""
+
+    async def read(self) -> Mapping[str, Any] | None:
+        """Return the Lease as it is now; None if there is none."""
+
+    async def create(self, lease: dict[str, Any]) -> Mapping[str, Any]:
+        """Create it; return what it is then. Raises `ConflictError`."""
+
+    async def replace(self, lease: dict[str, Any]) -> Mapping[str, Any]:
+        """Write it, by compare-and-swap; return what it is then. Raises `ConflictError`."""
+
+    async def pod_uid(self, name: str) -> str | None:
+        """Return the UID of the pod of that name, as it is now; None if there is none."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class Runner:
+    """This replica, running.
+
+    `secret` reads what all replicas of the release know; it may raise `OSError`.
+    """
+
+    def __init__(
+        self, me: Member, store: Store, secret: Callable[[], bytes], lease: str, host: str
+    ) -> None:
+        self.replica = Replica(me, self, monotonic())
+        self.error = ""
+        """Why the Lease could not be read or written, the last time; empty if it could."""
+
+        self._me = me
+        self._store = store
+        self._secret = secret
+        self._lease_name = lease
+        self._host = host
+        self._base: Mapping[str, Any] | None = None
+        self._server: asyncio.Server | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._links: set[PeerLink] = set()
+        self._calls: dict[PeerLink, Member] = {}
+        self._written = asyncio.Event()
+        self._role: Role | None = None
+
+    # --- its life
+
+    async def open(self, sock: socket.socket) -> None:
+        """Listen. The Lease names this replica only after."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, sock=sock)
+
+    async def run(self) -> None:
+        """Take part until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                while True:
+                    self.replica.tick(monotonic())
+                    self._say_role()
+                    await asyncio.sleep(TICK)
+        finally:
+            self._group = None
+            await self._close()
+
+    def leave(self) -> None:
+        """Let others decide: this replica is about to stop."""
+        self.replica.leave()
+
+    async def stop(self) -> None:
+        """Say goodbye, or leave the Lease for others."""
+        if self._group is not None:
+            self._written.clear()
+            self.replica.stop()
+            if self.replica.role is Role.DECIDING:
+                try:
+                    await asyncio.wait_for(self._written.wait(), PARTING)
+                except TimeoutError:
+                    log.warning("the Lease still names this replica: others wait for its expiry")
+
+    def unready(self) -> list[str]:
+        """Say why no new requests should come here; empty if they may."""
+        if not self.replica.joined:
+            reason = "the other replicas have not been joined yet"
+            return [f"{reason}: {self.error}" if self.error else reason]
+        if self.replica.cut_off(monotonic()):
+            return ["cut off from the replica that decides"]
+        return []
+
+    def view(self) -> view.View | None:
+        """Return how things are with all replicas; None while nobody says."""
+        replica = self.replica
+        if replica.arbiter is not None:
+            return view.of_arbiter(replica.arbiter, replica.pools)
+        return view.read(replica.told) if replica.role is Role.FOLLOWING else None
+
+    def add_pool(self, pool: Pool) -> None:
+        """Let the replicas decide together about this pool."""
+        self.replica.add_pool(pool, monotonic())
+
+    def remove_pool(self, pool: Pool) -> None:
+        """Forget a pool that has no requests any more."""
+        self.replica.remove_pool(pool, monotonic())
+
+    def before(self, pool: Pool, policy: Policy) -> None:
+        """Prepare for another policy of the pool, which is applied next."""
+        self.replica.before(pool, policy, monotonic())
+
+    # --- effects
+
+    def read_lease(self) -> None:
+        """Read the Lease."""
+        self._start(self._read())
+
+    def write_lease(self, record: Record, version: str) -> None:
+        """Write it, if it is still in that version."""
+        self._start(self._write(record, version))
+
+    def read_pod(self, member: Member) -> None:
+        """Ask whether a member's pod is still there."""
+        self._start(self._read_pod(member))
+
+    def dial(self, member: Member) -> None:
+        """Connect to a member."""
+        self._start(self._dial(member))
+
+    # --- as owner of links
+
+    def link_ready(self, link: PeerLink, member_id: str) -> None:
+        """Give a link to the replica, if it leads to whom it should."""
+        now = monotonic()
+        if isinstance(link.handshake, Reached):
+            self.replica.accepted(link.handshake.member, link, now)
+            return
+        member = self._calls.pop(link)
+        if member_id == member.id:
+            self.replica.dialed(member, link, now)
+        else:
+            link.close()
+            self._links.discard(link)
+            self.replica.dial_failed(member, now)
+
+    def link_said(self, link: PeerLink, said: Iterable[Message]) -> None:
+        """Pass on what was said."""
+        self.replica.received(link, said, monotonic())
+
+    def link_ended(self, link: PeerLink) -> None:
+        """Tell of a link's end, or that it never came about."""
+        self._links.discard(link)
+        member = self._calls.pop(link, None)
+        if member is not None:
+            self.replica.dial_failed(member, monotonic())
+        else:
+            self.replica.link_lost(link, monotonic())
+
+    # --- inside
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._group is None:
+            work.close()  # it is over
+        else:
+            self._group.create_task(work)
+
+    def _accept(self) -> PeerLink:
+        return self._link(calling=False)
+
+    def _link(self, *, calling: bool) -> PeerLink:
+        try:
+            secret = self._secret()
+        except OSError as error:
+            log.error("the peers' secret cannot be read: %s", error)  # noqa: TRY400
+            raise
+        link = PeerLink(self, self._me, secret, calling=calling)
+        self._links.add(link)
+        return link
+
+    async def _dial(self, member: Member) -> None:
+        host, _, port = member.address.rpartition(":")
+        loop = asyncio.get_running_loop()
+        try:
+            link = self._link(calling=True)
+            self._calls[link] = member
+        except OSError:
+            self.replica.dial_failed(member, monotonic())
+            return
+        try:
+            async with asyncio.timeout(DIAL):
+                await loop.create_connection(
+                    lambda: link, host.strip("[]"), int(port), local_addr=(self._host, 0)
+                )
+        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+            log.info("%s cannot be reached: %s", member.pod, str(error) or "no answer")
+            link.close()
+            self._links.discard(link)
+            if self._calls.pop(link, None) is not None:
+                self.replica.dial_failed(member, monotonic())
+
+    async def _read(self) -> None:
+        try:
+            lease = await self._store.read()
+            found, version = (None, "") if lease is None else record.read(lease)
+        except (StoreError, RecordError) as error:
+            self._failed(error)
+            return
+        self._base, self.error = lease, ""
+        self.replica.lease_read(found, version, monotonic())
+
+    async def _write(self, wanted: Record, version: str) -> None:
+        base = self._base if version else None
+        lease = record.write(wanted, self._lease_name, datetime.now(UTC), base)
+        if version:
+            lease["metadata"]["resourceVersion"] = version
+        put: Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
+        put = self._store.replace if version else self._store.create
+        try:
+            self._base = await put(lease)
+            _, version = record.read(self._base)
+        except ConflictError:
+            self.replica.lease_conflict(monotonic())
+        except (StoreError, RecordError) as error:
+            self._failed(error)
+        else:
+            self.error = ""
+            self.replica.lease_written(wanted, version, monotonic())
+        self._written.set()
+
+    def _failed(self, error: Exception) -> None:
+        if str(error) != self.error:
+            log.warning("%s", error)
+        self.error = str(error)
+        self.replica.lease_failed(monotonic())
+
+    async def _read_pod(self, member: Member) -> None:
+        try:
+            uid = await self._store.pod_uid(member.pod)
+        except StoreError as error:
+            log.debug("%s", error)
+        else:
+            self.replica.pod_read(member, uid, monotonic())
+
+    def _say_role(self) -> None:
+        """Log a change of the part that is played."""
+        replica = self.replica
+        if replica.role is not self._role:
+            self._role = replica.role
+            log.info("peers: %s, term %d", replica.role.value, replica.term)
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._links):
+            link.close()
+        await self._store.close()
