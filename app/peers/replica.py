@@ -127,6 +127,7 @@ class Replica:
         """Who ended the link, and could not be reached again."""
 
         self._ended = False
+        self._stopped = False
         self._dialing = False
         self._busy = False
         self._not_before = now
@@ -236,7 +237,8 @@ class Replica:
     def dial_failed(self, member: Member, now: float) -> None:
         """A member that was dialed is not there."""
         self._dialing = False
-        if self._ended and self._followed is not None and self._followed.id == member.id:
+        followed = self._followed if self._ended else None
+        if followed is not None and followed.id == member.id != self._unreachable:
             self._unreachable = member.id
             self._read()
         else:
@@ -276,6 +278,8 @@ class Replica:
 
     def tick(self, now: float) -> None:
         """Do what is due. To be called every 50 ms or so."""
+        if self._stopped and self.arbiter is None:
+            return  # it has said goodbye, and looks for nobody
         if self.arbiter is not None:
             self._tick_deciding(self.arbiter, now)
         elif self._link is not None:
@@ -295,7 +299,8 @@ class Replica:
             self._link.send(messages.Leaving())
 
     def stop(self) -> None:
-        """Say goodbye: no request is left here."""
+        """Say goodbye: no request is left here. What is told afterwards changes nothing."""
+        self._stopped = True
         if self._link is not None:
             self._link.send(messages.Goodbye())
             self._link.close()
@@ -330,6 +335,8 @@ class Replica:
 
     def _choose(self, record: Record | None, now: float) -> None:
         """Decide, join, or go to the one who decides."""
+        if self._stopped:
+            return
         if record is None:
             self._write(Record(self.promised + 1, self.me.id, (self.me,)))
             return
