@@ -216,6 +216,12 @@ class Arbiter:
 
     # --- links
 
+    def know(self, member: Member, now: float) -> None:
+        """Take note of one that has joined: it may die before it comes here."""
+        if member.id not in self.peers and member.id not in {self.me.id, *self.departed}:
+            self.peers[member.id] = peer = Peer(member)
+            peer.lost_at = now
+
     def attach(self, member: Member, link: Link, now: float) -> None:
         """Take in a replica that has come, and ask it what it holds."""
         for older in self.peers.values():

@@ -487,6 +487,8 @@ class Replica:
             self._read()
             return
         if record is not None:
+            for member in record.members:
+                arbiter.know(member, now)
             for member_id in record.outlived:
                 arbiter.dead(member_id, now)
 
@@ -496,8 +498,7 @@ class Replica:
         for member in [self.me, *(peer.member for peer in arbiter.peers.values())]:
             if record.member(member.id) is None:
                 record = record.joined_by(member)
-        gone = arbiter.departed | (record.outlived - arbiter.peers.keys())
-        return record.without(frozenset(gone)).held_by(self.me.id, arbiter.term)
+        return record.without(frozenset(arbiter.departed)).held_by(self.me.id, arbiter.term)
 
     def _tick_deciding(self, arbiter: Arbiter, now: float) -> None:
         arbiter.tick(now)
