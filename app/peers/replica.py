@@ -136,7 +136,6 @@ class Replica:
         self._yielded_at = -YIELDED
         self._isolated_since: float | None = None
         self._next_renewal = self._next_alive = self._next_proof = now
-        self._lost: dict[str, float] = {}
         self._word: tuple[int, Record] | None = None
         """The Lease as it was before the takeover that was tried last, and its term."""
 
@@ -263,7 +262,7 @@ class Replica:
     def link_lost(self, link: Link, now: float) -> None:
         """The other side has ended a link, or what it said made no sense."""
         if self.arbiter is not None:
-            self.arbiter.lost(link, now, silent=False)
+            self.arbiter.lost(link, silent=False)
         elif link is self._link:
             followed = self._followed if self.role is Role.FOLLOWING else None
             self._let_go(now)
@@ -271,7 +270,6 @@ class Replica:
                 self._later(now)
             else:
                 self._ended = True
-                self._lost[followed.id] = now
                 self._dial(followed)
 
     # --- time, and the end
@@ -383,9 +381,6 @@ class Replica:
         self._let_go(now)
         self.promised = record.term
         self.arbiter = Arbiter(self.me, record.term, record.members, self._pools, now)
-        for member_id, at in self._lost.items():
-            if member_id in self.arbiter.peers:
-                self.arbiter.peers[member_id].lost_at = at
         self._has_arbiter(Role.DECIDING, now)
         if self._word is not None and self._word[0] == record.term:
             before = self._word[1]
@@ -401,7 +396,6 @@ class Replica:
         self.role, self.joined = role, True
         self._unreachable, self._ended, self._takeable_since = "", False, None
         self._pause = PAUSE
-        self._lost.clear()
         if self.alone_since is not None:
             self.without_arbiter += now - self.alone_since
             self.alone_since = None
@@ -455,8 +449,6 @@ class Replica:
         silent = now - link.heard_at
         following = self.role is Role.FOLLOWING
         if silent >= EXPIRY or (not following and now - self._linked_at >= GREETING):
-            if following and self._followed is not None:
-                self._lost[self._followed.id] = now
             self._let_go(now)
             self._read()
             return
@@ -488,7 +480,7 @@ class Replica:
             return
         if record is not None:
             for member in record.members:
-                arbiter.know(member, now)
+                arbiter.know(member)
             for member_id in record.outlived:
                 arbiter.dead(member_id, now)
 
@@ -504,7 +496,7 @@ class Replica:
         arbiter.tick(now)
         for peer in list(arbiter.peers.values()):
             if peer.link is not None and now - peer.link.heard_at >= EXPIRY:
-                arbiter.lost(peer.link, now, silent=True)
+                arbiter.lost(peer.link, silent=True)
         if now >= self._next_alive:
             self._say_alive(now)
         if now >= self._next_proof:
