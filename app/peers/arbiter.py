@@ -7,6 +7,9 @@ leases like any. What always holds:
 - a slot that another replica holds is counted until that replica says that it is free, or is proved
   dead for long enough that workers have noticed, or its request's own deadline has passed while
   nothing is known of the replica. The end of a connection proves nothing;
+- what a replica did not give back itself is freed only if the Lease was found to be this arbiter's
+  after the death or the deadline: else a later arbiter, to which that replica has gone, may have
+  given the slot to another request already;
 - until all have said what they hold, what is not accounted for counts as held (`docket`);
 - what a replica reports takes the place of all that was known of it.
 """
@@ -90,6 +93,9 @@ class Peer:
         self.dead_at: float | None = None
         """When its death was proved. Its link may have ended long before."""
 
+        self.parted = False
+        """Whether it has said goodbye, to this arbiter."""
+
         self.cut_off = False
         """Whether its link has ended by silence."""
 
@@ -130,6 +136,9 @@ class Arbiter:
         self.peers = {member.id: Peer(member) for member in members if member.id != me.id}
         self.accounted = not self.peers
         """Whether it is known who holds what."""
+
+        self.confirmed = now
+        """Until when this was the arbiter for certain: the Lease said so."""
 
         self.departed: set[str] = set()
         """Members that are gone, with all they held: to be taken out of the Lease."""
@@ -399,6 +408,7 @@ class Arbiter:
         peer.leaving = True
 
     def _goodbye(self, peer: Peer, _message: Message, now: float) -> None:
+        peer.parted = True
         self.dead(peer.member.id, now)
 
     def _alive(self, peer: Peer, message: Message, now: float) -> None:
@@ -419,12 +429,13 @@ class Arbiter:
     def _expire(self, peer: Peer, now: float) -> None:
         """Free slots of a replica that is dead, or of which nothing is known."""
         for ask, holding in list(peer.holdings.items()):
-            until = holding.expires
+            until = since = holding.expires
             if peer.dead_at is not None:
                 docket = self.dockets.get(holding.pool)
                 policy = None if docket is None else docket.pool.policy
                 until = min(until, free_at(policy, peer.dead_at))
-            if isfinite(until) and now >= until:
+                since = min(since, peer.dead_at)
+            if isfinite(until) and now >= until and (peer.parted or self.confirmed >= since):
                 self._free(peer, ask, now)
 
     def _free(self, peer: Peer, ask: int, now: float) -> None:

@@ -130,6 +130,9 @@ class Replica:
         self._stopped = False
         self._dialing = False
         self._busy = False
+        self._now = self._asked_at = now
+        """When the time was last told, and when the Lease was last read or written: not later."""
+
         self._not_before = now
         self._pause = PAUSE
         self._takeable_since: float | None = None
@@ -189,6 +192,7 @@ class Replica:
         self._busy = False
         self._see(record, version, now)
         if self.role is Role.DECIDING:
+            self._confirm(record)
             self._compare(record, now)
         elif self._link is None and not self._dialing:
             self._choose(record, now)
@@ -203,6 +207,7 @@ class Replica:
         elif record.holder != self.me.id:
             self._stepped_down(record, now)
         else:
+            self._confirm(record)
             self._next_renewal = now + RENEWAL
             self._say_alive(now)
 
@@ -276,6 +281,7 @@ class Replica:
 
     def tick(self, now: float) -> None:
         """Do what is due. To be called every 50 ms or so."""
+        self._now = now
         if self._stopped and self.arbiter is None:
             return  # it has said goodbye, and looks for nobody
         if self.arbiter is not None:
@@ -297,15 +303,25 @@ class Replica:
             self._link.send(messages.Leaving())
 
     def stop(self) -> None:
-        """Say goodbye: no request is left here. What is told afterwards changes nothing."""
+        """Say goodbye. What is told afterwards changes nothing.
+
+        If requests are left, it stays accounted for: they may run on for a moment at the workers.
+        """
         self._stopped = True
         if self._link is not None:
             self._link.send(messages.Goodbye())
             self._link.close()
             self._link = None
         elif self.arbiter is not None and self.record is not None and not self._busy:
-            gone = frozenset({self.me.id})
-            self._write(self.record.held_by("", self.promised).without(gone))
+            record = self._renewed(self.arbiter).held_by("", self.promised)
+            gone = frozenset() if self._has_requests() else frozenset({self.me.id})
+            self._write(record.without(gone))
+
+    def _has_requests(self) -> bool:
+        return any(
+            pool.own_leases or any(not waiter.elsewhere for waiter in pool.waiting())
+            for pool in self._pools
+        )
 
     # --- inside: seeking
 
@@ -316,11 +332,11 @@ class Replica:
 
     def _read(self) -> None:
         if not self._busy:
-            self._busy = True
+            self._busy, self._asked_at = True, self._now
             self._effects.read_lease()
 
     def _write(self, record: Record) -> None:
-        self._busy = True
+        self._busy, self._asked_at = True, self._now
         self._effects.write_lease(record, self._version)
 
     def _later(self, now: float) -> None:
@@ -381,6 +397,7 @@ class Replica:
         self._let_go(now)
         self.promised = record.term
         self.arbiter = Arbiter(self.me, record.term, record.members, self._pools, now)
+        self.arbiter.confirmed = self._asked_at
         self._has_arbiter(Role.DECIDING, now)
         if self._word is not None and self._word[0] == record.term:
             before = self._word[1]
@@ -468,6 +485,12 @@ class Replica:
             self.promised = max(self.promised, error.term)
             self._resign(now)
             self._read()
+
+    def _confirm(self, record: Record | None) -> None:
+        """Note that the Lease named this arbiter when it was last asked for."""
+        arbiter = self.arbiter
+        if arbiter is not None and record is not None and record.term == arbiter.term:
+            arbiter.confirmed = self._asked_at
 
     def _compare(self, record: Record | None, now: float) -> None:
         """See whether the Lease still says what this arbiter is."""
