@@ -7,6 +7,9 @@ leases like any. What always holds:
 - a slot that another replica holds is counted until that replica says that it is free, or is proved
   dead for long enough that workers have noticed, or its request's own deadline has passed while
   nothing is known of the replica. The end of a connection proves nothing;
+- what a replica did not give back itself is freed only if the Lease was found to be this arbiter's
+  after the death or the deadline: else a later arbiter, to which that replica has gone, may have
+  given the slot to another request already;
 - until all have said what they hold, what is not accounted for counts as held (`docket`);
 - what a replica reports takes the place of all that was known of it.
 """
@@ -24,7 +27,7 @@ from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.balancing.waiters import Waiter
 from app.peers import messages
-from app.peers.docket import Docket
+from app.peers.docket import Docket, free_at
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link, Named, Names
 from app.peers.record import Member
@@ -87,11 +90,11 @@ class Peer:
         """Whether it has said in this term what it holds."""
 
         self.leaving = False
-        self.lost_at: float | None = None
-        """Since when there is no link."""
-
         self.dead_at: float | None = None
-        """When it was gone for certain, at the latest."""
+        """When its death was proved. Its link may have ended long before."""
+
+        self.parted = False
+        """Whether it has said goodbye, to this arbiter."""
 
         self.cut_off = False
         """Whether its link has ended by silence."""
@@ -134,10 +137,16 @@ class Arbiter:
         self.accounted = not self.peers
         """Whether it is known who holds what."""
 
+        self.confirmed = now
+        """Until when this was the arbiter for certain: the Lease said so."""
+
         self.departed: set[str] = set()
         """Members that are gone, with all they held: to be taken out of the Lease."""
 
         self.dockets: dict[str, Docket] = {}
+        self._unheard: dict[str, float] = {}
+        """When the death of those was proved that never said what they held."""
+
         self._linked: dict[Link, Peer] = {}
         self._handlers: dict[type[Message], Callable[[Peer, Any, float], None]] = {
             messages.Acquire: self._acquire,
@@ -192,7 +201,10 @@ class Arbiter:
 
     def add_pool(self, pool: Pool, now: float) -> None:
         """Decide for this pool too; what was said of it before is made up for."""
-        docket = self.dockets[pool.key] = Docket(pool, now, accounted=self.accounted)
+        docket = self.dockets[pool.key] = Docket(
+            pool, now, accounted=self.accounted and not self._in_doubt(pool, now)
+        )
+        self.accounted = self.accounted and docket.accounted
         for peer in self.peers.values():
             for holding in peer.holdings.values():
                 if holding.pool == pool.key and holding.lease is None:
@@ -216,6 +228,11 @@ class Arbiter:
 
     # --- links
 
+    def know(self, member: Member) -> None:
+        """Take note of one that has joined: it may die before it comes here."""
+        if member.id not in self.peers and member.id not in {self.me.id, *self.departed}:
+            self.peers[member.id] = Peer(member)
+
     def attach(self, member: Member, link: Link, now: float) -> None:
         """Take in a replica that has come, and ask it what it holds."""
         for older in self.peers.values():
@@ -223,27 +240,26 @@ class Arbiter:
                 self.dead(older.member.id, now)
         peer = self.peers.setdefault(member.id, Peer(member))
         if peer.link is not None:
-            self._detach(peer, now)
+            self._detach(peer)
         peer.link, peer.names, peer.named = link, Names(link), Named()
-        peer.lost_at = peer.dead_at = None
+        peer.dead_at = None
         peer.cut_off = False
         self._linked[link] = peer
         self.departed.discard(member.id)
         link.send(messages.Term(self.term))
 
-    def lost(self, link: Link, now: float, *, silent: bool) -> None:
+    def lost(self, link: Link, *, silent: bool) -> None:
         """Take note of a link's end; what its replica holds is held."""
         peer = self._linked.get(link)
         if peer is not None:
-            self._detach(peer, now)
+            self._detach(peer)
             peer.cut_off = silent
 
-    def _detach(self, peer: Peer, now: float) -> None:
+    def _detach(self, peer: Peer) -> None:
         if peer.link is not None:
             del self._linked[peer.link]
             peer.link.close()
         peer.link = peer.names = peer.report = None
-        peer.lost_at = now
         self._cancel_claims(peer)
 
     def _cancel_claims(self, peer: Peer) -> None:
@@ -261,9 +277,11 @@ class Arbiter:
         peer = self.peers.get(member_id)
         if peer is None or peer.dead_at is not None:
             return
-        peer.dead_at = now if peer.lost_at is None else peer.lost_at
+        peer.dead_at = now
+        if not peer.answered:
+            self._unheard[member_id] = now
         if peer.link is not None:
-            self._detach(peer, now)
+            self._detach(peer)
 
     # --- what is said
 
@@ -314,6 +332,7 @@ class Arbiter:
             elif (docket := self.dockets.get(holding.pool)) is not None:
                 holding.lease = docket.place(holding.spec, now, holding.expires)
         peer.answered = True
+        self._unheard.pop(peer.member.id, None)
         for holding in known.values():  # given back while nobody heard it
             if holding.lease is not None:
                 holding.lease.release(Outcome.CANCELLED, now)
@@ -387,6 +406,7 @@ class Arbiter:
         peer.leaving = True
 
     def _goodbye(self, peer: Peer, _message: Message, now: float) -> None:
+        peer.parted = True
         self.dead(peer.member.id, now)
 
     def _alive(self, peer: Peer, message: Message, now: float) -> None:
@@ -407,12 +427,13 @@ class Arbiter:
     def _expire(self, peer: Peer, now: float) -> None:
         """Free slots of a replica that is dead, or of which nothing is known."""
         for ask, holding in list(peer.holdings.items()):
-            until = holding.expires
+            until = since = holding.expires
             if peer.dead_at is not None:
                 docket = self.dockets.get(holding.pool)
-                free_at = peer.dead_at if docket is None else docket.free_at(peer.dead_at)
-                until = min(until, free_at)
-            if isfinite(until) and now >= until:
+                policy = None if docket is None else docket.pool.policy
+                until = min(until, free_at(policy, peer.dead_at))
+                since = min(since, peer.dead_at)
+            if isfinite(until) and now >= until and (peer.parted or self.confirmed >= since):
                 self._free(peer, ask, now)
 
     def _free(self, peer: Peer, ask: int, now: float) -> None:
@@ -424,16 +445,16 @@ class Arbiter:
         """End the doubt where everybody has answered, or was dead for long enough."""
         if self.accounted:
             return
-        silent = [peer for peer in self.peers.values() if not peer.answered]
+        if any(peer.dead_at is None and not peer.answered for peer in self.peers.values()):
+            return
         for docket in self.dockets.values():
-            doubtful = any(
-                peer.dead_at is None or now < docket.free_at(peer.dead_at) for peer in silent
-            )
-            if not doubtful and not docket.accounted:
+            if not docket.accounted and not self._in_doubt(docket.pool, now):
                 docket.account(now)
-        self.accounted = all(peer.dead_at is not None for peer in silent) and all(
-            docket.accounted for docket in self.dockets.values()
-        )
+        self.accounted = all(docket.accounted for docket in self.dockets.values())
+
+    def _in_doubt(self, pool: Pool, now: float) -> bool:
+        """Tell whether requests of the dead that nobody knows of may still run."""
+        return any(now < free_at(pool.policy, dead_at) for dead_at in self._unheard.values())
 
 
 def _endpoints(pool: Pool, peer: Peer, numbers: Iterable[int]) -> frozenset[Endpoint]:

@@ -24,6 +24,16 @@ LONGEST = 600.0
 """Seconds that a dead replica's requests are believed to run where nothing limits them."""
 
 
+def free_at(policy: Policy | None, dead_at: float) -> float:
+    """Say when the requests of a replica that died then no longer run at the workers.
+
+    Without a policy: in a pool that is not known here, and may become so.
+    """
+    if policy is not None and policy.on_client_gone is OnClientGone.CANCEL:
+        return dead_at + WORKERS_STOP
+    return dead_at + (policy and policy.timeouts.request or LONGEST)
+
+
 class Docket:
     """The arbiter's view of one pool. An observer of it, while slots are unaccounted for."""
 
@@ -35,7 +45,6 @@ class Docket:
         self.rejoining: list[Waiter] = []
         """Requests that waited for an earlier arbiter: to be lined up together, by age."""
 
-        self._since = now
         self._reserve: dict[Endpoint, list[Lease]] = {}
         if not accounted:
             for endpoint in list(pool.endpoints.values()):
@@ -71,13 +80,6 @@ class Docket:
             self.rejoining.remove(waiter)
 
     # --- what ends the doubt
-
-    def free_at(self, lost_at: float) -> float:
-        """Say when the requests of a replica that died then no longer run at the workers."""
-        policy = self.pool.policy
-        if policy.on_client_gone is OnClientGone.CANCEL:
-            return lost_at + WORKERS_STOP
-        return max(lost_at, self._since) + (policy.timeouts.request or LONGEST)
 
     def account(self, now: float) -> None:
         """All have said what they hold, or are dead: the rest is free."""

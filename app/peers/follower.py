@@ -117,6 +117,8 @@ class Follower:
         self._forget_what_ended(pools)
         for pool in pools:
             for lease in pool.own_leases or ():
+                if lease.expires <= now:  # it is about to end, and may have been given again
+                    continue
                 ask = self._held.get(lease)
                 if ask is None:  # given here, while nobody else decided
                     ask = self._held[lease] = next(self._numbers)
@@ -212,6 +214,10 @@ class Follower:
         if pool is None or waiter is None:
             return  # it left meanwhile, and has said so
         del self._numbered[waiter]
+        if waiter.expires <= now:  # read late: the slot may be another's by now
+            if self._link is not None:
+                self._link.send(Cancel(grant.ask))
+            return  # the pool is about to end its wait
         lease = pool.assign(waiter, spec, now)
         self._held[lease] = grant.ask
         waiter.claimant.granted(lease)

@@ -17,6 +17,9 @@ MEMBERS = "leastwise.io/members"
 LEFT = "leastwise.io/left-with"
 """The annotation that holds what an arbiter that was cut off still holds."""
 
+MOST_HELD = 100_000
+"""Most slots of one endpoint that are believed."""
+
 EXPIRY = 3.0
 """Seconds without a sign of the arbiter after which another takes its place."""
 
@@ -96,12 +99,26 @@ def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
         members = tuple(
             Member(str(m["id"]), str(m["pod"]), str(m["uid"]), str(m["address"])) for m in listed
         )
-        term = int(spec.get("leaseTransitions") or 0)
-        return Record(term, spec.get("holderIdentity") or "", members), metadata["resourceVersion"]
-    except (LookupError, TypeError, ValueError) as error:
+        term, holder = int(spec.get("leaseTransitions") or 0), spec.get("holderIdentity") or ""
+        by, held = "", None
+        if LEFT in annotations:
+            left = json.loads(annotations[LEFT])
+            by, held = str(left["by"]), _held(left["held"])
+        return Record(term, str(holder), members, held, by), str(metadata["resourceVersion"])
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"the Lease holds what no balancer wrote ({error!r}): delete it"
         ) from error
+
+
+def _held(said: Any) -> dict[str, dict[str, int]]:
+    """Read slots by pool and endpoint."""
+    held = {str(pool): dict(slots) for pool, slots in said.items()}
+    for slots in held.values():
+        for identity, number in slots.items():
+            if type(number) is not int or not 0 <= number <= MOST_HELD:
+                raise ValueError(f"{number!r} slots of {identity}")
+    return held
 
 
 def write(

@@ -127,15 +127,18 @@ class Replica:
         """Who ended the link, and could not be reached again."""
 
         self._ended = False
+        self._stopped = False
         self._dialing = False
         self._busy = False
+        self._now = self._asked_at = now
+        """When the time was last told, and when the Lease was last read or written: not later."""
+
         self._not_before = now
         self._pause = PAUSE
         self._takeable_since: float | None = None
         self._yielded_at = -YIELDED
         self._isolated_since: float | None = None
         self._next_renewal = self._next_alive = self._next_proof = now
-        self._lost: dict[str, float] = {}
         self._word: tuple[int, Record] | None = None
         """The Lease as it was before the takeover that was tried last, and its term."""
 
@@ -194,6 +197,7 @@ class Replica:
         self._busy = False
         self._see(record, version, now)
         if self.role is Role.DECIDING:
+            self._confirm(record)
             self._compare(record, now)
         elif self._link is None and not self._dialing:
             self._choose(record, now)
@@ -208,6 +212,7 @@ class Replica:
         elif record.holder != self.me.id:
             self._stepped_down(record, now)
         else:
+            self._confirm(record)
             self._next_renewal = now + RENEWAL
             self._say_alive(now)
 
@@ -241,7 +246,8 @@ class Replica:
     def dial_failed(self, member: Member, now: float) -> None:
         """A member that was dialed is not there."""
         self._dialing = False
-        if self._ended and self._followed is not None and self._followed.id == member.id:
+        followed = self._followed if self._ended else None
+        if followed is not None and followed.id == member.id != self._unreachable:
             self._unreachable = member.id
             self._read()
         else:
@@ -266,7 +272,7 @@ class Replica:
     def link_lost(self, link: Link, now: float) -> None:
         """The other side has ended a link, or what it said made no sense."""
         if self.arbiter is not None:
-            self.arbiter.lost(link, now, silent=False)
+            self.arbiter.lost(link, silent=False)
         elif link is self._link:
             followed = self._followed if self.role is Role.FOLLOWING else None
             self._let_go(now)
@@ -274,13 +280,15 @@ class Replica:
                 self._later(now)
             else:
                 self._ended = True
-                self._lost[followed.id] = now
                 self._dial(followed)
 
     # --- time, and the end
 
     def tick(self, now: float) -> None:
         """Do what is due. To be called every 50 ms or so."""
+        self._now = now
+        if self._stopped and self.arbiter is None:
+            return  # it has said goodbye, and looks for nobody
         if self.arbiter is not None:
             self._tick_deciding(self.arbiter, now)
         elif self._link is not None:
@@ -300,14 +308,25 @@ class Replica:
             self._link.send(messages.Leaving())
 
     def stop(self) -> None:
-        """Say goodbye: no request is left here."""
+        """Say goodbye. What is told afterwards changes nothing.
+
+        If requests are left, it stays accounted for: they may run on for a moment at the workers.
+        """
+        self._stopped = True
         if self._link is not None:
             self._link.send(messages.Goodbye())
             self._link.close()
             self._link = None
         elif self.arbiter is not None and self.record is not None and not self._busy:
-            gone = frozenset({self.me.id})
-            self._write(self.record.held_by("", self.promised).without(gone))
+            record = self._renewed(self.arbiter).held_by("", self.promised)
+            gone = frozenset() if self._has_requests() else frozenset({self.me.id})
+            self._write(record.without(gone))
+
+    def _has_requests(self) -> bool:
+        return any(
+            pool.own_leases or any(not waiter.elsewhere for waiter in pool.waiting())
+            for pool in self._pools
+        )
 
     # --- inside: seeking
 
@@ -318,11 +337,11 @@ class Replica:
 
     def _read(self) -> None:
         if not self._busy:
-            self._busy = True
+            self._busy, self._asked_at = True, self._now
             self._effects.read_lease()
 
     def _write(self, record: Record) -> None:
-        self._busy = True
+        self._busy, self._asked_at = True, self._now
         self._effects.write_lease(record, self._version)
 
     def _later(self, now: float) -> None:
@@ -335,6 +354,8 @@ class Replica:
 
     def _choose(self, record: Record | None, now: float) -> None:
         """Decide, join, or go to the one who decides."""
+        if self._stopped:
+            return
         if record is None:
             self._write(Record(self.promised + 1, self.me.id, (self.me,)))
             return
@@ -381,9 +402,7 @@ class Replica:
         self._let_go(now)
         self.promised = record.term
         self.arbiter = Arbiter(self.me, record.term, record.members, self._pools, now)
-        for member_id, at in self._lost.items():
-            if member_id in self.arbiter.peers:
-                self.arbiter.peers[member_id].lost_at = at
+        self.arbiter.confirmed = self._asked_at
         self._has_arbiter(Role.DECIDING, now)
         if self._word is not None and self._word[0] == record.term:
             before = self._word[1]
@@ -399,7 +418,6 @@ class Replica:
         self.role, self.joined = role, True
         self._unreachable, self._ended, self._takeable_since = "", False, None
         self._pause = PAUSE
-        self._lost.clear()
         if self.alone_since is not None:
             self.without_arbiter += now - self.alone_since
             self.alone_since = None
@@ -453,8 +471,6 @@ class Replica:
         silent = now - link.heard_at
         following = self.role is Role.FOLLOWING
         if silent >= EXPIRY or (not following and now - self._linked_at >= GREETING):
-            if following and self._followed is not None:
-                self._lost[self._followed.id] = now
             self._let_go(now)
             self._read()
             return
@@ -475,6 +491,12 @@ class Replica:
             self._resign(now)
             self._read()
 
+    def _confirm(self, record: Record | None) -> None:
+        """Note that the Lease named this arbiter when it was last asked for."""
+        arbiter = self.arbiter
+        if arbiter is not None and record is not None and record.term == arbiter.term:
+            arbiter.confirmed = self._asked_at
+
     def _compare(self, record: Record | None, now: float) -> None:
         """See whether the Lease still says what this arbiter is."""
         arbiter = self.arbiter
@@ -485,6 +507,8 @@ class Replica:
             self._read()
             return
         if record is not None:
+            for member in record.members:
+                arbiter.know(member)
             for member_id in record.outlived:
                 arbiter.dead(member_id, now)
 
@@ -494,14 +518,13 @@ class Replica:
         for member in [self.me, *(peer.member for peer in arbiter.peers.values())]:
             if record.member(member.id) is None:
                 record = record.joined_by(member)
-        gone = arbiter.departed | (record.outlived - arbiter.peers.keys())
-        return record.without(frozenset(gone)).held_by(self.me.id, arbiter.term)
+        return record.without(frozenset(arbiter.departed)).held_by(self.me.id, arbiter.term)
 
     def _tick_deciding(self, arbiter: Arbiter, now: float) -> None:
         arbiter.tick(now)
         for peer in list(arbiter.peers.values()):
             if peer.link is not None and now - peer.link.heard_at >= EXPIRY:
-                arbiter.lost(peer.link, now, silent=True)
+                arbiter.lost(peer.link, silent=True)
         if now >= self._next_alive:
             self._say_alive(now)
         if now >= self._next_proof:

@@ -1,0 +1,201 @@
+"""What once went wrong, or would if a rule were missing: each in as few steps as it takes.
+
+One endpoint, "x", of cap 1: a second request that starts there while one runs is an error that the
+world raises by itself.
+"""
+
+from random import Random
+
+from app.peers.replica import Role
+from tests.unit.peers.process import Process
+from tests.unit.peers.world import World
+
+
+def a_world(*pods: str, pool: str = "cancel", endpoints: int = 1) -> tuple[World, list[Process]]:
+    """Return replicas of which the first decides, and the others follow."""
+    world = World()
+    for number, _ in enumerate(pods):
+        world.start(number, 0, 1, 1)
+        world.run(4, 0.25, number)
+    processes = list(world.processes.values())
+    for process in processes:
+        world._learn(process, pool, 1, endpoints)
+    world.run(1, 0.25, 0)
+    assert [p.replica.role for p in processes] == [
+        Role.DECIDING, *[Role.FOLLOWING] * (len(pods) - 1)
+    ]  # fmt: skip
+    return world, processes
+
+
+def cut(world: World, one: str, *others: str) -> None:
+    world.cuts |= {frozenset({one, other}) for other in others}
+
+
+def run(world: World, seconds: float) -> None:
+    for number in range(int(seconds * 4)):
+        world.run(1, 0.25, number)
+        world.judge()
+
+
+def count(world: World, pool: str = "cancel") -> int:
+    """Return how many requests run at x."""
+    return len(world.running.get((pool, "x"), ()))
+
+
+def test_a_grant_that_is_read_after_its_requests_deadline_is_not_used() -> None:
+    world, (p, q) = a_world("p", "q")
+    q.accept("cancel", 2.0)
+    q.stopped = True
+    run(world, 6.0)
+    p.accept("cancel", 16.0)
+    assert count(world) == 1
+    q.stopped = False
+    run(world, 2.0)
+    world.settle()
+
+
+def test_a_deadline_frees_nothing_for_an_arbiter_whose_place_may_be_taken() -> None:
+    world, (p, q, r, s) = a_world("p", "q", "r", "s")
+    r.accept("cancel", 8.0)
+    run(world, 0.25)
+    cut(world, "p", "q", "r", "the API")
+    run(world, 6.0)
+    assert q.replica.role is Role.DECIDING or r.replica.role is Role.DECIDING
+    world.finish(0)
+    q.accept("cancel", 16.0)
+    run(world, 0.5)
+    assert count(world) == 1
+    s.accept("cancel", 16.0)  # p still believes in itself, and s in p
+    run(world, 5.0)
+    assert p.replica.role is Role.DECIDING
+    world.settle()
+
+
+def test_nor_does_a_death_that_it_hears_of() -> None:
+    world, (p, q, r, s) = a_world("p", "q", "r", "s")
+    r.accept("cancel", 16.0)
+    run(world, 0.25)
+    cut(world, "p", "q", "r", "the API")
+    run(world, 6.0)
+    world.finish(0)
+    q.accept("cancel", 16.0)
+    run(world, 0.5)
+    r.die()
+    s.accept("cancel", 16.0)
+    p.replica.pod_read(r.member, None, world.now)
+    run(world, 3.0)
+    assert p.replica.role is Role.DECIDING
+    assert count(world) == 1
+    world.settle()
+
+
+def test_the_workers_time_to_notice_begins_at_the_death_and_not_at_the_links_end() -> None:
+    world, (p, q) = a_world("p", "q")
+    q.accept("cancel", 16.0)
+    run(world, 0.25)
+    cut(world, "p", "q")
+    run(world, 5.0)
+    world.kill(1, 1)
+    p.accept("cancel", 16.0)
+    p.replica.pod_read(q.member, None, world.now)
+    world.run(4, 1 / 32, 0)
+    run(world, 3.0)
+    assert count(world) == 1
+    world.settle()
+
+
+def test_what_a_dead_replica_had_is_held_in_a_pool_that_becomes_known_later() -> None:
+    world, (p,) = a_world("p", pool="finish")
+    p.accept("finish", 16.0)
+    world.kill(0, 1)
+    world.start(1, 0, 1, 1)
+    run(world, 6.0)
+    q = world.processes["q"]
+    world._learn(q, "finish", 1, 1)
+    q.accept("finish", 16.0)
+    run(world, 14.0)
+    q.accept("finish", 16.0)
+    run(world, 2.0)
+    assert count(world, "finish") == 1
+    world.settle()
+
+
+def test_and_what_it_had_said_that_it_holds() -> None:
+    world, (p, q) = a_world("p", "q", pool="finish")
+    p.accept("finish", 16.0)
+    world.start(2, 0, 1, 1)
+    run(world, 1.0)
+    p.replica.leave()  # to the one that came last, which knows no pool
+    run(world, 1.0)
+    r = world.processes["r"]
+    assert r.replica.role is Role.DECIDING
+    world.kill(0, 1)
+    run(world, 4.0)
+    world._learn(r, "finish", 1, 1)
+    r.accept("finish", 16.0)
+    run(world, 14.0)
+    r.accept("finish", 16.0)
+    run(world, 2.0)
+    assert count(world, "finish") == 1
+    world.settle()
+
+
+def test_one_that_joined_and_died_before_it_came_does_not_stay_in_the_lease() -> None:
+    world, (p,) = a_world("p")
+    cut(world, "p", "q")
+    world.start(1, 0, 1, 1)
+    run(world, 2.0)
+    assert len(world.kube.members) == 2
+    world.kill(1, 1)
+    run(world, 4.0)
+    assert world.kube.members == {p.member.id}
+    world.settle()
+
+
+def test_an_arbiter_that_stops_with_requests_stays_accounted_for() -> None:
+    world, (p, q) = a_world("p", "q")
+    p.accept("cancel", 16.0)
+    q.accept("cancel", 16.0)
+    p.leaving = p.stopping = True
+    p.replica.stop()
+    world.run(4, 1 / 32, 0)
+    run(world, 4.0)
+    assert q.replica.role is Role.DECIDING
+    assert count(world) == 1
+    world.settle()
+
+
+def test_an_arbiter_that_is_cut_off_leaves_word_of_what_it_holds() -> None:
+    world, (p, q, r) = a_world("p", "q", "r", endpoints=3)
+    p.accept("cancel", 16.0)
+    cut(world, "p", "q", "r")
+    run(world, 6.0)
+    q.accept("cancel", 16.0)
+    r.accept("cancel", 16.0)
+    run(world, 0.5)
+    assert sum(map(len, world.running.values())) == 2  # who has not come has said what it has
+    world.settle()
+
+
+def test_a_report_leaves_out_what_is_past_its_deadline() -> None:
+    world, (p, q, s) = a_world("p", "q", "r")
+    s.accept("cancel", 4.0)
+    run(world, 0.25)
+    s.stopped = True
+    run(world, 6.0)
+    p.accept("cancel", 16.0)
+    assert count(world) == 1
+    p.stopped = True
+    run(world, 6.0)
+    assert q.replica.role is Role.DECIDING
+    q.accept("cancel", 16.0)
+    s.stopped = False
+    for _ in range(40):  # it hears of the new arbiter before it notices the time
+        world.advance(1 / 16)
+        q.tick(Random(1))
+        s.replica.tick(world.now)
+        world.flow(Random(1))
+    assert s.replica.role is Role.FOLLOWING
+    run(world, 1.0)
+    assert count(world) == 1
+    world.settle()
