@@ -1,7 +1,8 @@
 """Render manifests/ from the chart, for those who do not use Helm.
 
 `make manifests` writes them; with `--check` (a test) nothing is written, and the exit code is 1 if
-they differ from what the chart makes. What only Helm needs (its labels, the test) is left out.
+they differ from what the chart makes. What only Helm needs (its labels, the test) is left out. It is
+one replica, on its own: several would want a secret, which no file that all can read may hold.
 """
 
 import re
@@ -14,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 HELM = ROOT / ".tools" / "bin" / "helm"
 CHART = ROOT / "charts" / "lb"
 FOLDER = ROOT / "manifests"
+
+OPTIONS = ("--set=crd.enabled=false", "--set=peers.enabled=false,replicas=1")
+"""So that one `kubectl apply` does it."""
 
 HEAD = """\
 # Made from charts/lb by `make manifests`: change it there.
@@ -53,7 +57,7 @@ def render() -> dict[str, str]:
 def documents() -> Iterator[tuple[str, str]]:
     """Yield each object's template and text, as Helm orders them."""
     command = ["template", "lb", str(CHART), "--namespace", "default", "--no-hooks"]
-    command += ["--skip-crds", "--set", "crd.enabled=false"]  # so that one `kubectl apply` does it
+    command += ["--skip-crds", *OPTIONS]
     done = subprocess.run([str(HELM), *command], check=True, capture_output=True, text=True)
     for document in re.split(r"^---\n", done.stdout, flags=re.MULTILINE):
         source = _SOURCE.match(document)

@@ -87,9 +87,10 @@ def create_app(
 )
 async def compute(request: Request, body: ComputeRequest, worker: WorkerOf) -> Task | Response:
     """Answer when the task is done. A client that closes its connection stops its task."""
+    seconds = worker.settings.task_seconds if body.seconds is None else body.seconds
     try:
         with worker.tasks.running(body.payload) as task:
-            work = _compute(body.payload, worker.settings.task_seconds)
+            work = _compute(body.payload, seconds)
             task.result = await run_while_connected(work, request.receive)
     except AtCapacityError as full:
         detail = f"{full}: try again later, or another worker now"

@@ -12,12 +12,24 @@ from app.worker.tasks import TaskStatus
 # The history is bounded in tasks; with this it is bounded in bytes too.
 MAX_PAYLOAD = 2**20
 
+MAX_SECONDS = 3600.0
+"""The longest that a request may want its task to take."""
+
 
 class ComputeRequest(BaseModel):
     """What to compute."""
 
     payload: str = Field(
         max_length=MAX_PAYLOAD, description="The input, in characters.", examples=["hello"]
+    )
+    seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="How long the task takes; null for the worker's own time. So that the same "
+        "tasks can be run again.",
+        examples=[None],
     )
 
 

@@ -23,7 +23,7 @@ class WorkerSettings:
     """The port to listen on; 0 lets the kernel choose one, which the listening line tells."""
 
     task_seconds: float = 15.0
-    """How long each task takes."""
+    """How long each task takes whose request does not say it."""
 
     max_in_flight: int | None = None
     """Most tasks at once: one more is refused with 503. None means no limit."""

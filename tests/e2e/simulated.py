@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,23 @@ class SimulatedCluster:
         workers: int = WORKERS,
         balancers: int = 1,
         environment: Mapping[str, str] | None = None,
+        pool: Mapping[str, Any] = POOL,
+        task_seconds: float = TASK_SECONDS,
+        peers: bool = False,
+        fronted: bool = False,
+        refusing: bool = True,
     ) -> None:
-        """`helm install`."""
+        """`helm install`; see `tests.e2e.sim.cluster.Cluster.install`."""
         await self.operate(
             "install",
-            pool=POOL,
+            pool=dict(pool),
             workers=workers,
             balancers=balancers,
-            task_seconds=TASK_SECONDS,
+            task_seconds=task_seconds,
             environment=dict(environment or {}),
+            peers=peers,
+            fronted=fronted,
+            refusing=refusing,
         )
 
     async def operate(self, operation: str, **arguments: Any) -> Any:
@@ -190,6 +198,21 @@ class SimulatedCluster:
             yield load
         finally:
             await load.kill()
+
+    @asynccontextmanager
+    async def partitioned(
+        self, name: str, others: Sequence[str] | None = None
+    ) -> AsyncIterator[None]:
+        """Cut a balancer off from these of its peers, or from all, meanwhile."""
+        await self.operate("partition", name=name, others=None if others is None else list(others))
+        try:
+            yield
+        finally:
+            await self.operate("heal")
+
+    async def signal(self, name: str, number: signal.Signals, **more: float) -> None:
+        """Signal a pod's process; `restart_after` in seconds, if it is to end it."""
+        assert await self.operate("kill", name=name, number=number, **more), f"{name} does not run"
 
     async def worst_count(self) -> int:
         return max((e["in_flight"] for e in self._journal()), default=0)

@@ -218,6 +218,31 @@ none
 {{- end -}}
 {{- end }}
 
+{{/* The replicas' secret, as the balancer mounts it; nothing without peers. */}}
+
+{{- define "lb.peersName" -}}
+{{- printf "%s-peers" (include "lb.fullname" .) -}}
+{{- end }}
+
+{{- define "lb.peersMount" -}}
+{{- if .Values.peers.enabled -}}
+- name: peers
+  mountPath: /etc/leastwise-peers
+  readOnly: true
+{{- end -}}
+{{- end }}
+
+{{- define "lb.peersVolume" -}}
+{{- if .Values.peers.enabled -}}
+- name: peers
+  secret:
+    secretName: {{ default (include "lb.peersName" .) .Values.peers.secretName }}
+    items:
+      - key: token
+        path: token
+{{- end -}}
+{{- end }}
+
 {{- define "lb.operatorName" -}}
 {{- printf "%s-operator" (include "lb.fullname" .) -}}
 {{- end }}

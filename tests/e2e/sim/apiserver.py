@@ -35,6 +35,12 @@ def _refuse(code: int, reason: str, message: str) -> web.Response:
     return web.json_response(status(code, reason, message), status=code)
 
 
+def _missing(resource: str, name: str) -> web.Response:
+    """Say of an object that it is not there; by the details it is told from a wrong path."""
+    said = status(404, "NotFound", f'{resource} "{name}" not found')
+    return web.json_response(said | {"details": {"name": name, "kind": resource}}, status=404)
+
+
 class ApiServer:
     """Serves `store` on one address, with `faults`."""
 
@@ -104,6 +110,8 @@ class ApiServer:
 
     @web.middleware
     async def _faulty(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        while self.faults.hung:
+            await self._bell.next.wait()
         if self.faults.error_status:
             return _refuse(self.faults.error_status, "Injected", "as the test wants it")
         if request.match_info.get("resource", "pods") not in KINDS:
@@ -116,8 +124,8 @@ class ApiServer:
             return _refuse(409, "Conflict", str(conflict))
         except Invalid as invalid:
             return _refuse(422, "Invalid", str(invalid))
-        except KeyError as missing:
-            return _refuse(404, "NotFound", f"{missing} not found")
+        except KeyError:
+            return _missing(request.match_info["resource"], request.match_info["name"])
         except ValueError as wrong:
             return _refuse(400, "BadRequest", str(wrong))
 
@@ -219,6 +227,8 @@ class ApiServer:
                 obj["metadata"]["generation"] = generation + changed
                 obj.pop("status", None)
                 obj |= {"status": before["status"]} if "status" in before else {}
+        if resource == "leases" and not obj["metadata"].get("resourceVersion"):
+            raise Invalid("metadata.resourceVersion: must be specified for an update")
         updated = obj if _dry(request) else self.store.update(resource, obj)
         return web.json_response(self._as_answer(request, updated))
 

@@ -6,8 +6,9 @@ control port (`__main__`), with JSON arguments and a JSON answer.
 
 import asyncio
 import os
+import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import yaml
 from tests.e2e.sim.apiserver import ApiServer
 from tests.e2e.sim.crowd import Crowd
 from tests.e2e.sim.faults import Faults
+from tests.e2e.sim.links import Links
 from tests.e2e.sim.pods import Pod, Template
 from tests.e2e.sim.slices import Member, Service
 from tests.e2e.sim.store import Change, Object, Store
 from tests.e2e.sim.templates import (
     CAP,
     NAMESPACE,
+    Peers,
     as_object,
     balancer,
     following_balancer,
@@ -38,7 +41,7 @@ OPERATIONS = frozenset(
     {
         "install", "state", "scale", "restart", "upgrade", "delete_pod", "kill", "fail_probe",
         "faults", "compact", "service", "move", "crowd", "seen", "expected", "reset", "release",
-        "writes",
+        "writes", "partition", "heal", "held",
     }
 )  # fmt: skip
 
@@ -60,6 +63,9 @@ class Cluster:
         self._admin: dict[str, Service] = {}
         """The admin Services of balancers that follow WorkerPools, by the balancer."""
 
+        self._links = Links()
+        self._peers: Peers | None = None
+        self._refusing = True
         self._lives: set[asyncio.Task[None]] = set()
         self._port = unused_port()
         self._addresses = 0
@@ -114,10 +120,23 @@ class Cluster:
         balancers: int,
         task_seconds: float,
         environment: Mapping[str, str],
+        *,
+        peers: bool = False,
+        fronted: bool = False,
+        refusing: bool = True,
     ) -> None:
-        """Start the workers and the balancers; `environment` is for the latter."""
+        """Start the workers and the balancers; `environment` is for the latter.
+
+        `peers`: the balancers act as one, by Lease lb. `fronted`: what they say to each other goes
+        through the simulator, so that `partition` can cut it. `refusing`: whether the workers
+        refuse what is beyond the cap, or count it.
+        """
         self._pool, self._task_seconds = pool, task_seconds
-        self._environment = dict(environment)
+        self._environment, self._refusing = dict(environment), refusing
+        if peers:
+            secret = self.folder / "peer-secret"
+            secret.write_text(secrets.token_hex(20))
+            self._peers = Peers("lb", secret, self._port + 2, fronted)
         for name in self._services:
             metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app": name}}
             spec = {"clusterIP": "None", "selector": {"app": name}}
@@ -204,8 +223,33 @@ class Cluster:
     def delete_pod(self, name: str, force: bool = False) -> None:
         self._pod(name).delete(force=force)
 
-    def kill(self, name: str, number: int = signal.SIGKILL) -> bool:
-        return self._pod(name).kill(signal.Signals(number))
+    def kill(
+        self, name: str, number: int = signal.SIGKILL, restart_after: float | None = None
+    ) -> bool:
+        """Signal a pod's process; return whether there was one.
+
+        A killed container keeps its pod. `restart_after`: seconds from the notice of its end to
+        its next start, if not as the kubelet has it.
+        """
+        pod = self._pod(name)
+        pod.restart_after = restart_after
+        return pod.kill(signal.Signals(number))
+
+    def partition(self, name: str, others: Sequence[str] | None = None) -> None:
+        """Cut the peer ports of a pod and of these off from each other; None: of all others."""
+        role = self._pod(name).template.role
+        peers = [self._pod(other) for other in others or ()]
+        if others is None:
+            peers = [pod for pod in self._pods_of(role) if pod.name != name]
+        self._links.cut(self._pod(name).address, [pod.address for pod in peers])
+
+    def heal(self) -> None:
+        """Undo every partition."""
+        self._links.heal()
+
+    def held(self) -> int:
+        """Return how many pieces of what replicas say to each other a partition holds up."""
+        return self._links.held
 
     def fail_probe(self, name: str, fails: bool) -> None:
         self._pod(name).probe_fails = fails
@@ -281,15 +325,24 @@ class Cluster:
 
         self._addresses += 1
         number, process = self._addresses, os.getpid()
-        address = f"127.{1 + process // 256 % 240}.{process % 256}.{number % 254 + 1}"
+        address = f"127.{1 + process // 256 % 120}.{process % 256}.{number % 254 + 1}"
         pod = Pod(name, template, address, self.folder, changed)
         pod.address6 = f"fd00::{number:x}"
         self.store.create("pods", as_object(pod))
         asyncio.get_running_loop().call_soon(self._sync, template.role)
-        life = asyncio.get_running_loop().create_task(pod.run(), name=name)
+        life = asyncio.get_running_loop().create_task(self._live(pod), name=name)
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
         return pod
+
+    async def _live(self, pod: Pod) -> None:
+        """Run a pod; a balancer with its forwarder."""
+        peers = self._peers
+        if peers is not None and peers.fronted and pod.template.role == "lb":
+            async with self._links.fronting(pod.address, peers.port):
+                await pod.run()
+        else:
+            await pod.run()
 
     def _publish(self, pod: Pod) -> None:
         present = self.store.get("pods", NAMESPACE, pod.name)
@@ -328,14 +381,14 @@ class Cluster:
     # --- templates
 
     def _worker_template(self) -> Template:
-        return worker(self._port, self._task_seconds)
+        return worker(self._port, self._task_seconds, refuses=self._refusing)
 
     def _balancer_template(self) -> Template:
         environment = self._environment | {
             "KUBECONFIG": str(self.kubeconfig),
             "LEASTWISE_NAMESPACE": NAMESPACE,
         }
-        return balancer(self._port, self.folder, self._pool, environment)
+        return balancer(self._port, self.folder, self._pool, environment, self._peers)
 
 
 def _of(service: str) -> dict[str, str]:

@@ -15,6 +15,9 @@ class Faults:
     unreachable: bool = False
     """Nobody listens; open connections are reset."""
 
+    hung: bool = False
+    """Requests are taken, and neither answered nor done before it is over; watches go on."""
+
     silent: bool = False
     """Watches stay open and say nothing, neither events nor bookmarks."""
 

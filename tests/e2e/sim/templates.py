@@ -4,10 +4,12 @@ import os
 import random
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from tests.e2e.sim.links import behind
 from tests.e2e.sim.pods import Pod, Template
 from tests.e2e.sim.slices import NODE
 from tests.e2e.sim.store import Object
@@ -16,14 +18,20 @@ NAMESPACE = "leastwise"
 CAP = 4
 
 
-def worker(port: int, task_seconds: float, role: str = "worker") -> Template:
-    """Return the chart's worker: preStop is its delay, and its grace is a task's time and more."""
+def worker(
+    port: int, task_seconds: float, role: str = "worker", *, refuses: bool = True
+) -> Template:
+    """Return the chart's worker: preStop is its delay, and its grace is a task's time and more.
+
+    One that does not refuse takes whatever comes, so that a passed cap shows in its own count.
+    """
+    limit = ["--max-in-flight", str(CAP)] if refuses else []
 
     def arguments(pod: Pod) -> Sequence[str]:
         return [
             "-m", "app", "worker",
             "--host", pod.address, "--port", str(port), "--name", pod.name,
-            "--task-seconds", str(task_seconds), "--max-in-flight", str(CAP),
+            "--task-seconds", str(task_seconds), *limit,
             "--drain-seconds", "0", "--journal", str(pod.journal),
         ]  # fmt: skip
 
@@ -39,7 +47,36 @@ def worker(port: int, task_seconds: float, role: str = "worker") -> Template:
     )
 
 
-def balancer(port: int, folder: Path, spec: Object, environment: Mapping[str, str]) -> Template:
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """How the balancers act as one."""
+
+    lease: str
+    secret_file: Path
+    port: int
+    fronted: bool
+    """Whether a forwarder of `Links` has the pod's own address."""
+
+    def variables(self, pod: Pod) -> dict[str, str]:
+        """Return what the chart sets, some of it by the downward API."""
+        listening = behind(pod.address) if self.fronted else pod.address
+        return {
+            "LEASTWISE_PEERS": self.lease,
+            "LEASTWISE_PEER_LISTEN": f"{listening}:{self.port}",
+            "LEASTWISE_PEER_SECRET_FILE": str(self.secret_file),
+            "LEASTWISE_POD_NAME": pod.name,
+            "LEASTWISE_POD_UID": pod.uid,
+            "LEASTWISE_POD_IP": pod.address,
+        }
+
+
+def balancer(
+    port: int,
+    folder: Path,
+    spec: Object,
+    environment: Mapping[str, str],
+    peers: Peers | None = None,
+) -> Template:
     """Return the chart's balancer with that pool: its only delay is its own."""
 
     def arguments(pod: Pod) -> Sequence[str]:
@@ -59,6 +96,7 @@ def balancer(port: int, folder: Path, spec: Object, environment: Mapping[str, st
         pre_stop=0.0,
         grace=60.0,
         environment=_environment() | dict(environment),
+        downward=peers.variables if peers else None,
     )
 
 
@@ -130,14 +168,14 @@ def as_object(pod: Pod) -> Object:
 
 
 def unused_port() -> int:
-    """Return a port that nobody has on any address, nor the one after it.
+    """Return a port that nobody has on any address, nor the two after it.
 
     Below the ports that kernels give to clients.
     """
     while True:
         port = random.randrange(20_000, 30_000)
         try:
-            for number in (port, port + 1):
+            for number in (port, port + 1, port + 2):
                 with socket.socket() as sock:
                     sock.bind(("0.0.0.0", number))
         except OSError:

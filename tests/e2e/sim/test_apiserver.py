@@ -189,3 +189,44 @@ async def test_objects_can_be_written(api: ApiServer, client: httpx.AsyncClient)
     assert (await client.get(f"{PODS}/a")).json()["metadata"]["labels"] == {"b": "c"}
     assert (await client.get(f"{PODS}/b")).status_code == 404
     assert (await client.get("/api/v1/namespaces/x/unheardof")).status_code == 404
+
+
+async def test_a_missing_object_is_told_from_a_wrong_path(client: httpx.AsyncClient) -> None:
+    told = (await client.get(f"{PODS}/a")).json()
+    assert (told["reason"], told["details"]) == ("NotFound", {"name": "a", "kind": "pods"})
+    elsewhere = await client.get("/api/v1/namespaces/x/unheardof/a")
+    assert elsewhere.status_code == 404
+    assert "details" not in elsewhere.json()
+
+
+async def test_a_lease_is_compared_and_swapped(api: ApiServer, client: httpx.AsyncClient) -> None:
+    leases = "/apis/coordination.k8s.io/v1/namespaces/x/leases"
+    body: dict[str, Any] = {"metadata": {"name": "lb"}, "spec": {"leaseTransitions": 1}}
+    made = await client.post(leases, json=body)
+    assert made.status_code == 201
+    assert (await client.post(leases, json=body)).status_code == 409
+    lease = made.json()
+    assert (lease["kind"], lease["apiVersion"]) == ("Lease", "coordination.k8s.io/v1")
+    assert (await client.get(f"{leases}/lb")).json() == lease
+    lease["spec"]["leaseTransitions"] = 2
+    stored = await client.put(f"{leases}/lb", json=lease)
+    assert stored.json()["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"]
+    assert (await client.put(f"{leases}/lb", json=lease)).status_code == 409
+    assert (await client.put(f"{leases}/lb", json=body)).status_code == 422
+    assert api.writes == ["create leases"] * 2 + ["update leases"] * 3
+    assert (await client.delete(f"{leases}/lb")).is_success
+    gone = await client.put(f"{leases}/lb", json=stored.json())
+    assert (gone.status_code, gone.json()["details"]["name"]) == (404, "lb")
+
+
+async def test_hung_requests_are_done_when_it_is_over(
+    api: ApiServer, client: httpx.AsyncClient
+) -> None:
+    api.faults.set({"hung": True})
+    asking = asyncio.create_task(client.post(PODS, json=pod("a")))
+    await asyncio.wait([asking], timeout=0.1)
+    assert not asking.done()
+    assert api.writes == []
+    api.faults.set({})
+    await api.obey()
+    assert (await asking).status_code == 201

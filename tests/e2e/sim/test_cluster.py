@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -201,3 +202,29 @@ async def test_repeated_kills_meet_the_backoff(cluster: Cluster) -> None:
         pauses.append(loop.time() - killed)
         await settled(cluster)
     assert pauses[0] < 0.3 + 0.5 <= pauses[1] + 0.01
+
+
+async def test_a_container_is_started_again_when_the_test_wants_it(cluster: Cluster) -> None:
+    loop = asyncio.get_running_loop()
+    cluster.kill("worker-0", restart_after=1.5)
+    killed, restarts = loop.time(), cluster.state()["pods"]["worker-0"]["restarts"]
+
+    async def restarted() -> bool:
+        return bool(cluster.state()["pods"]["worker-0"]["restarts"] == restarts + 1)
+
+    await until("it is restarted", restarted, pause=0.01)
+    assert loop.time() - killed >= 1.5
+
+
+async def test_a_process_that_is_stopped_goes_on(cluster: Cluster) -> None:
+    before = cluster.state()["pods"]["worker-0"]
+    assert cluster.kill("worker-0", signal.SIGSTOP)
+
+    async def unready() -> bool:
+        return not cluster.state()["pods"]["worker-0"]["ready"]
+
+    await until("its probe fails", unready)
+    assert cluster.kill("worker-0", signal.SIGCONT)
+    await settled(cluster)
+    after = cluster.state()["pods"]["worker-0"]
+    assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])

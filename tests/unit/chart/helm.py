@@ -33,6 +33,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "no count": ("--set=replicas=null,worker.replicas=null",),
     "no pods": ("--set=replicas=0,worker.replicas=0",),
     "several": ("--set=replicas=3,worker.replicas=50",),
+    "one": ("--set=replicas=1",),
+    "several, each for itself": ("--set=replicas=3,peers.enabled=false",),
+    "peers with a Secret of the user's own": ("--set=peers.secretName=mine",),
     "other workers": ("--set=worker.name=cruncher,worker.taskSeconds=0.5,worker.maxInFlight=9",),
     "no cap": ("--set=worker.maxInFlight=null",),
     "another cap": ("--set=pool.maxInFlight=2",),
@@ -113,11 +116,22 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--set=serviceMonitor.enabled=true",
     ),
     "NetworkPolicy": ("--set=networkPolicy.enabled=true",),
+    "NetworkPolicy of one that is alone": (
+        "--set=networkPolicy.enabled=true,replicas=1,peers.enabled=false",
+    ),
     "NetworkPolicy without Prometheus": (
         "--set=networkPolicy.enabled=true,networkPolicy.adminFrom=null",
     ),
 }
 """Each documented option, alone or with what it matters with."""
+
+
+DOWNWARD = {
+    "metadata.name": "lb-5d9c8b7f4-x7k2p",
+    "metadata.uid": "5f3b7b8a-0000-4000-8000-000000000000",
+    "status.podIP": "10.0.0.7",
+}
+"""What a pod may be told of itself."""
 
 
 class HelmError(Exception):
@@ -189,9 +203,12 @@ def container(component: str, options: Sequence[str] = DEFAULT) -> Object:
 
 
 def environment(options: Sequence[str] = DEFAULT) -> dict[str, str]:
-    """Return the balancer's variables."""
+    """Return the balancer's variables, as the kubelet fills them in."""
     return {
-        variable["name"]: variable["value"] for variable in container("balancer", options)["env"]
+        variable["name"]: variable["value"]
+        if "value" in variable
+        else DOWNWARD[variable["valueFrom"]["fieldRef"]["fieldPath"]]
+        for variable in container("balancer", options)["env"]
     }
 
 

@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from app.worker import api
 from app.worker.api import create_app
-from app.worker.schemas import MAX_PAYLOAD
+from app.worker.schemas import MAX_PAYLOAD, MAX_SECONDS
 from app.worker.settings import WorkerSettings
 from app.worker.tasks import TaskRegistry
 
@@ -121,6 +121,37 @@ async def test_the_slot_is_free_before_an_error_is_sent(monkeypatch: pytest.Monk
     assert call.status == 500
     assert call.in_flight_at_send == [0, 0]
     assert tasks_of(app).cancelled == 1
+
+
+async def test_a_request_may_say_how_long_its_task_takes() -> None:
+    async with client_of(app_with(task_seconds=3600)) as client, asyncio.timeout(20):
+        answer = await client.post("/compute", json={"payload": "a", "seconds": 0})
+        assert answer.json()["status"] == "DONE"
+    app = app_with(task_seconds=0)
+    asked = []
+
+    async def compute(_payload: str, seconds: float) -> str:
+        asked.append(seconds)
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "_compute", compute)
+        async with client_of(app) as client:
+            for seconds in (None, 0.25, MAX_SECONDS):
+                await client.post("/compute", json={"payload": "a", "seconds": seconds})
+    assert asked == [0, 0.25, MAX_SECONDS]
+
+
+@pytest.mark.parametrize("seconds", ["-0.1", str(MAX_SECONDS + 1), "NaN", "Infinity", '"soon"'])
+async def test_but_not_any_time(seconds: str) -> None:
+    app = app_with()
+    async with client_of(app) as client:
+        body = f'{{"payload": "a", "seconds": {seconds}}}'
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post("/compute", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert "body.seconds" in answer.json()["detail"]
+    assert tasks_of(app).peak == 0
 
 
 async def test_a_client_that_leaves_stops_its_task() -> None:
