@@ -28,7 +28,7 @@ def main(run: Run) -> None:
         "slack_ms": 1e3 * replicas.SLACK,
         "requests": {each.name: each.workload.requests for each in settings},
         "settings": replicas.compared(settings, seeds, close),
-        "delays": replicas.delays_compared(settings[-1], run.either(3, 1)),
+        "delays": replicas.delays_compared(settings[-1], run.either(2, 1)),
     }  # fmt: skip
     run.conclude(NAME, found, tables)
 

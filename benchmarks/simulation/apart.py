@@ -24,7 +24,8 @@ class Apart:
     def __init__(self, replicas: Sequence[Pooled], front: Random) -> None:
         self.replicas = replicas
         self._front = front
-        self._at: dict[Request, Pooled] = {}
+        self.came_to: dict[Request, Pooled] = {}
+        """Which replica got a request."""
 
     def join(self, cluster: Cluster, worker: int) -> None:
         """Take in a worker."""
@@ -34,12 +35,12 @@ class Apart:
     def offer(self, request: Request) -> None:
         """Let it come to a replica."""
         replica = self._front.choice(self.replicas)
-        self._at[request] = replica
+        self.came_to[request] = replica
         replica.offer(request)
 
     def ended(self, attempt: Attempt, outcome: Outcome, *, good: bool) -> None:
         """Let its replica take it back."""
-        self._at[attempt.request].ended(attempt, outcome, good=good)
+        self.came_to[attempt.request].ended(attempt, outcome, good=good)
 
 
 class _Picker(Picker):

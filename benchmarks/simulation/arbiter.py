@@ -25,24 +25,24 @@ class Arbitrated(Pooled):
         self._replicas = range(replicas)
         self._asking = [Wire(network, random) for _ in self._replicas]
         self._granting = [Wire(network, random) for _ in self._replicas]
-        self._at: dict[Request, int] = {}
-        """Which replica has a request."""
+        self.came_to: dict[Request, int] = {}
+        """Which replica got a request."""
 
     def offer(self, request: Request) -> None:
         """Let it come to a replica."""
-        self._at[request] = self._front.choice(self._replicas)
+        self.came_to[request] = self._front.choice(self._replicas)
         super().offer(request)
 
     def send(self, claim: Claim, lease: Lease) -> None:
         """Tell its replica of the grant, which sends the request when it hears of it."""
-        replica = self._at[claim.request]
+        replica = self.came_to[claim.request]
         if replica == 0:
             super().send(claim, lease)
         else:
             self._granting[replica].carry(self.cluster.events, super().send, claim, lease)
 
     def _acquire(self, claim: Claim, *, retried: bool) -> None:
-        replica = self._at[claim.request]
+        replica = self.came_to[claim.request]
         if replica == 0:
             self._decide(claim, retried)
         else:
@@ -52,7 +52,7 @@ class Arbitrated(Pooled):
         super()._acquire(claim, retried=retried)
 
     def _give_back(self, claim: Claim, lease: Lease, outcome: Outcome) -> None:
-        replica = self._at[claim.request]
+        replica = self.came_to[claim.request]
         if replica == 0:
             super()._give_back(claim, lease, outcome)
         else:

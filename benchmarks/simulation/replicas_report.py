@@ -39,7 +39,7 @@ def view(figures: dict[str, Any]) -> list[Table]:
 def ways(figures: dict[str, Any]) -> list[Table]:
     """Return for each setting a row for each way."""
     header = ["", "mean wait, s", "over one balancer's", "p50, s", "p99, s", "most on a worker",
-              "cap met or passed, %", "overtook, %"]  # fmt: skip
+              "sent beyond the cap, %", "overtook, %"]  # fmt: skip
     return [
         Table(
             f"{each.workload.told[0].upper()}{each.workload.told[1:]}",
