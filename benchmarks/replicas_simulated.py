@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from benchmarks.run import Run
 from benchmarks.simulation import replicas
+from benchmarks.simulation.replicas import SETTINGS, Setting
 from benchmarks.simulation.replicas_report import tables
 
 NAME = "replicas_simulated"
@@ -14,26 +15,23 @@ NAME = "replicas_simulated"
 
 def main(run: Run) -> None:
     """Run all of it: about three minutes of one core, or 20 s if it is quick."""
-    requests, seeds, close = run.either((40_000, 3, 5), (8_000, 1, 1))
-    settings = [
-        replace(each, workload=replace(each.workload, requests=_enough(each, requests)))
-        for each in replicas.SETTINGS
-    ]
+    seeds = {"ways": run.either(2, 1), "view": run.either(5, 1), "delays": run.either(2, 1)}
+    ways = [_of(each, run.either(each.workload.requests, 6_000)) for each in SETTINGS]
+    views = [_of(each, run.either(each.long, 6_000)) for each in SETTINGS]
+    network = replicas.NETWORK
     found = {
         "seeds": seeds,
-        "close_seeds": close,
-        "network_ms": {
-            "least": 1e3 * replicas.NETWORK.least, "jitter": 1e3 * replicas.NETWORK.jitter
-        },
+        "network_ms": {"least": 1e3 * network.least, "jitter": 1e3 * network.jitter},
         "slack_ms": 1e3 * replicas.SLACK,
-        "requests": {each.name: each.workload.requests for each in settings},
-        "settings": replicas.compared(settings, seeds, close),
-        "delays": replicas.delays_compared(settings[-1], run.either(2, 1)),
-    }  # fmt: skip
+        "view": replicas.view_aimed_at(views, seeds["view"]),
+        "ways": replicas.compared(ways, seeds["ways"]),
+        "delays": replicas.delays_compared(ways[-1], seeds["delays"]),
+    }
     run.conclude(NAME, found, tables)
 
 
-def _enough(setting: replicas.Setting, requests: int) -> int:
-    """Return so many, or twice as many as come while the pool fills."""
+def _of(setting: Setting, requests: int) -> Setting:
+    """Return the setting with so many requests, or twice as many as come while the pool fills."""
     workload = setting.workload
-    return max(requests, int(2 * workload.rate * workload.warmup))
+    enough = max(requests, int(2 * workload.rate * workload.warmup))
+    return replace(setting, workload=replace(workload, requests=enough))

@@ -24,7 +24,7 @@ _MARKS = {
 
 def replicas(results: Mapping[str, Any]) -> Figure:
     """Draw a row for each setting, and a mark on it for each way."""
-    found = results["replicas_simulated"]["settings"]
+    found = results["replicas_simulated"]["ways"]
     rows = {
         each.name: f"{each.replicas}: {each.workload.workers} × {each.workload.slots},"
         f" {each.workload.load:g}, {each.workload.mean:g} s"

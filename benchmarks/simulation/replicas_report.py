@@ -21,19 +21,20 @@ Spread = Mapping[str, float]
 
 def view(figures: dict[str, Any]) -> list[Table]:
     """Return one view beside one balancer, and what was aimed at."""
-    found, seeds = figures["settings"], figures["close_seeds"]
+    seeds = figures["seeds"]["view"]
     rows = []
     for each in SETTINGS:
-        one, ours = found[each.name]["one"], found[each.name]["view"]
+        found = figures["view"][each.name]
         aim = times(each.aim) + (f" or {1e3 * each.aim_added:g} ms" if each.aim_added else "")
         rows.append(
-            [each.workload.told, _median(one["wait_mean"]), _median(ours["wait_mean"]),
-             _finely(ours["over_one"]), _ranged(ours["added_ms"]), f"≤ {aim}",
-             f"{ours['met']} of {seeds}"]
+            [each.workload.told, f"{found['requests']:,}", _ranged(found["one"]),
+             _ranged(found["view"]), _finely(found["over_one"]), _ranged(found["added_ms"]),
+             f"≤ {aim}", f"{found['met']} of {seeds}"]
         )  # fmt: skip
-    header = ["mean wait", "one balancer, s", "one view, s", f"ratio (range of {seeds} seeds)",
-              "added, ms", "aim", "met in"]  # fmt: skip
-    return [Table("One view against one balancer", header, rows)]
+    header = ["", "requests", "one balancer, s", "one view, s", "ratio", "added, ms", "aim",
+              "met in"]  # fmt: skip
+    title = f"Mean wait of one view against one balancer (median of {seeds} seeds, and their range)"
+    return [Table(title, header, rows)]
 
 
 def ways(figures: dict[str, Any]) -> list[Table]:
@@ -44,7 +45,7 @@ def ways(figures: dict[str, Any]) -> list[Table]:
         Table(
             f"{each.workload.told[0].upper()}{each.workload.told[1:]}",
             header,
-            [_row(name, found) for name, found in figures["settings"][each.name].items()],
+            [_row(name, found) for name, found in figures["ways"][each.name].items()],
         )
         for each in SETTINGS
     ]

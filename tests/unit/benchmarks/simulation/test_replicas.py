@@ -219,15 +219,25 @@ def test_who_overtakes_is_out_of_order(starts: list[float], slack: float, share:
 @pytest.mark.parametrize("name", ["view", "refusing"])
 def test_the_results_are_those_of_the_pool_as_it_is_now(name: str) -> None:
     short = SETTINGS[-1]
-    kept = RESULTS["settings"][short.name]
+    kept = RESULTS["ways"][short.name]
     found = tidied(replicas.rounds(short, WAYS[name], 1)[0])
     assert found == kept[name]["first"], "run: python -m benchmarks balance"
 
 
 def test_every_setting_and_way_has_its_place_in_the_tables() -> None:
-    assert list(RESULTS["settings"]) == [each.name for each in SETTINGS]
-    for by_way in RESULTS["settings"].values():
+    assert list(RESULTS["ways"]) == list(RESULTS["view"]) == [each.name for each in SETTINGS]
+    for by_way in RESULTS["ways"].values():
         assert list(by_way) == list(replicas_report.WAY_NAMES) == list(WAYS)
+
+
+def test_the_aim_is_a_ratio_or_where_waits_are_short_a_difference() -> None:
+    long, short = SETTINGS[0], SETTINGS[-1]
+    assert long.meets(10.2, 10.0)
+    assert not long.meets(10.21, 10.0)
+    assert long.meets(0.0109, 0.01)
+    assert not long.meets(0.0111, 0.01)
+    assert short.meets(0.0119, 0.01)
+    assert not short.meets(0.0121, 0.01)
 
 
 @pytest.mark.parametrize("section", replicas_report.SECTIONS)
