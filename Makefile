@@ -66,7 +66,7 @@ build/compiled/.built: $(VENV)/.installed $(shell find app -type f -not -name '*
 	  build/wheel/*.whl
 	@touch $@
 
-bench: $(VENV)/.installed ## Measure, 15 min (QUICK=1: 3 min; ONLY="proxy bodies")
+bench: $(VENV)/.installed ## Measure, 18 min (QUICK=1: 3 min; ONLY="proxy bodies")
 	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory compiled; \
 	else echo "no C compiler: leastwise is measured in plain Python alone"; fi
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)

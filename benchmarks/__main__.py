@@ -16,6 +16,7 @@ from benchmarks import (
     picking,
     proxy,
     queueing,
+    replicas_simulated,
     targets,
     telemetry,
 )
@@ -35,9 +36,12 @@ ALL: dict[str, Callable[[Run], None]] = {
     "balance": balance.main,
 }
 
+PARTS: dict[str, Callable[[Run], None]] = {"replicas_simulated": replicas_simulated.main}
+"""What can also be run without the benchmark that it is a part of."""
+
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice([*ALL, "docs"]))
+@click.argument("names", nargs=-1, type=click.Choice([*ALL, *PARTS, "docs"]))
 @click.option("--quick", is_flag=True, help="Short rounds, and few.")
 @click.option(
     "--results",
@@ -64,12 +68,12 @@ def main(
     unknown = [name for name in chosen if name not in NAMES]
     if unknown:
         raise click.UsageError(f"no contender {', '.join(unknown)}: there are {', '.join(NAMES)}")
-    wanted = [name for name in names or ALL if name in ALL]
+    wanted = [name for name in names or ALL if name != "docs"]
     if wanted:
         run = Run(quick, results, chosen, latency=not no_latency, busy_before=_busy())
         print(told(run.about))
         for name in wanted:
-            ALL[name](run)
+            {**ALL, **PARTS}[name](run)
     show([targets.table(docs.found(results))])
     if results.resolve() == RESULTS:
         docs.main()

@@ -1,10 +1,12 @@
 """How well requests are spread: the pool and other policies in a simulation; no figure is a speed.
 
-The same seeds give the same figures on every machine.
+The same seeds give the same figures on every machine. Several replicas, which `replicas_simulated`
+compares, are a part of it.
 """
 
 from typing import Any
 
+from benchmarks import replicas_simulated
 from benchmarks.run import Run
 from benchmarks.simulation import experiments
 from benchmarks.simulation.report import tables
@@ -22,3 +24,4 @@ def main(run: Run) -> None:
         "kill": experiments.kill_and_return(run.either(100, 20)),
     }
     run.conclude("balance", found, tables)
+    replicas_simulated.main(run)

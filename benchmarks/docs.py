@@ -24,7 +24,7 @@ from benchmarks import (
     targets,
 )
 from benchmarks.run import RESULTS, load, told
-from benchmarks.simulation import report
+from benchmarks.simulation import replicas_report, report
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -40,6 +40,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "bodies": bodies.tables,
     "features": features.tables,
     **report.SECTIONS,
+    **replicas_report.SECTIONS,
 }
 """What makes the tables of each section from its benchmark's results."""
 

@@ -19,6 +19,7 @@ from benchmarks.connections import KINDS
 from benchmarks.drawing import FAINT, INK, PAPER, drawing, tidy
 from benchmarks.queueing import OPERATIONS
 from benchmarks.simulation.picture import balance
+from benchmarks.simulation.replicas_picture import replicas
 from benchmarks.stats import LATENCIES
 from benchmarks.targets import Results
 
@@ -199,5 +200,6 @@ PICTURES = {
     "performance-proxy": Picture(("proxy",), proxies),
     "performance-curves": Picture(("picking", "queueing", "connections", "bodies"), curves),
     "balancing-policies": Picture(("balance",), balance),
+    "balancing-replicas": Picture(("replicas_simulated",), replicas),
 }
 """All pictures, by the names of their files."""

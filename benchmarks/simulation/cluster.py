@@ -1,9 +1,9 @@
 """The workers and the passing of time: runs one workload under one policy.
 
 A worker runs as many requests at once as it has slots, each at full speed, and keeps what it got
-beyond them in a queue of its own, in order: what is sent there cannot be taken back. What always
-holds: each request that arrived is present until it has ended, once; `present` minus `running` of
-them wait somewhere.
+beyond them in a queue of its own, in order: what is sent there cannot be taken back. If the
+workload says so, it refuses that instead. What always holds: each request that arrived is present
+until it has ended, once; `present` minus `running` of them wait somewhere.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from benchmarks.simulation.measures import Watch
 from benchmarks.simulation.workloads import Request, Workload
 
 REFUSED_AFTER = 0.001
-"""Seconds until a connection to a worker that is down is refused."""
+"""Seconds until a worker that is down refuses a connection, or a full one a request."""
 
 
 class Worker:
@@ -106,6 +106,10 @@ class Cluster:
             return attempt
         if worker.free:
             self._start(attempt)
+        elif self.workload.refuses:
+            self.watch.refused(number)
+            self.events.after(REFUSED_AFTER, self._turn_away, attempt)
+            return attempt
         else:
             worker.waiting.append(attempt)
         self.watch.sent(number, worker.in_flight)
@@ -162,6 +166,9 @@ class Cluster:
 
     def _refuse(self, attempt: Attempt) -> None:
         self._balancer.ended(attempt, Outcome.CONNECT_REFUSED, good=False)
+
+    def _turn_away(self, attempt: Attempt) -> None:
+        self._balancer.ended(attempt, Outcome.REFUSED, good=False)
 
     def _die(self, number: int, away: float) -> None:
         worker = self.workers[number]

@@ -22,10 +22,14 @@ class Events:
         return self._planned[0][0]
 
     def after(self, seconds: float, happen: Callable[..., object], *about: object) -> None:
+        """Plan an event so many seconds from now. Raises ValueError if it would lie in the past."""
+        self.at(self.now + seconds, happen, *about)
+
+    def at(self, when: float, happen: Callable[..., object], *about: object) -> None:
         """Plan an event. Raises ValueError if it would lie in the past."""
-        if seconds < 0:
-            raise ValueError(f"an event {-seconds} s in the past")
-        heappush(self._planned, (self.now + seconds, next(self._numbers), happen, about))
+        if when < self.now:
+            raise ValueError(f"an event {self.now - when} s in the past")
+        heappush(self._planned, (when, next(self._numbers), happen, about))
 
     def step(self) -> None:
         """Let the next event happen. Raises IndexError if nothing is planned."""

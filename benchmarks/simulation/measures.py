@@ -1,6 +1,9 @@
 """What is seen of one run, and the figures that come of it."""
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
 from statistics import fmean
 
 from benchmarks.simulation.workloads import Request, Workload
@@ -27,6 +30,8 @@ class Watch:
         """The integral over time of the number of requests that are present."""
 
         self._now = 0.0
+        self._given = 0
+        self._beyond = 0
         self._watched = 0.0
         self._idle = 0.0
 
@@ -36,7 +41,7 @@ class Watch:
         """Follow the time in which nothing changes."""
         seconds = when - self._now
         self.request_seconds += present * seconds
-        if self._now >= self._workload.warmup and self.arrived < self._workload.requests:
+        if self._measuring:
             self._watched += seconds
             if present > running and running < slots:
                 self._idle += seconds
@@ -44,8 +49,12 @@ class Watch:
 
     def sent(self, worker: int, in_flight: int) -> None:
         """Follow a request to a worker, which now has so many."""
-        self.given[worker] += 1
         self.most = max(self.most, in_flight)
+        self._count(worker, beyond=in_flight > self._workload.slots)
+
+    def refused(self, worker: int) -> None:
+        """Follow a request to a worker, which has no slot for it and refuses it."""
+        self._count(worker, beyond=True)
 
     def finished(self, request: Request) -> None:
         """Follow a request to its end."""
@@ -60,6 +69,11 @@ class Watch:
     def share(self, worker: int) -> float:
         """Return the share of all sent requests that a worker got."""
         return self.given[worker] / self.given.total()
+
+    @property
+    def beyond(self) -> float:
+        """The share of all sendings that met a worker whose slots were taken."""
+        return self._beyond / self._given
 
     def figures(self) -> dict[str, float]:
         """Return the figures of this run, by `MEASURES`.
@@ -80,6 +94,36 @@ class Watch:
             "idle": self._idle / self._watched,
             "failed": 1.0 - len(good) / len(measured),
         }
+
+    # --- inside
+
+    @property
+    def _measuring(self) -> bool:
+        """Whether the pool has filled, and requests still come."""
+        return self._now >= self._workload.warmup and self.arrived < self._workload.requests
+
+    def _count(self, worker: int, *, beyond: bool) -> None:
+        self.given[worker] += 1
+        if self._measuring:
+            self._given += 1
+            self._beyond += beyond
+
+
+def out_of_order(requests: Sequence[Request], slack: float) -> float:
+    """Return the share of requests that overtook another.
+
+    That is, one that came more than `slack` seconds earlier and began to run more than `slack`
+    later. If no message takes longer than that, one queue, wherever it stands, counts none.
+    """
+    by_arrival = sorted(requests, key=lambda each: each.arrived)
+    arrivals = [each.arrived for each in by_arrival]
+    begun = [each.arrived + each.waited for each in by_arrival]
+    latest = [0.0, *accumulate(begun, max)]
+    overtook = sum(
+        latest[bisect_left(arrivals, arrived - slack)] > start + slack
+        for arrived, start in zip(arrivals, begun, strict=True)
+    )
+    return overtook / len(by_arrival)
 
 
 def _latency(request: Request) -> float:

@@ -18,28 +18,45 @@ _MARKS = {
 }
 """Colour and shape, so that neither has to be told apart alone."""
 
+_NAMES = {name: told.replace("…", "least connections") for name, told in POLICY_NAMES.items()}
+
 
 def balance(results: Mapping[str, Any]) -> Figure:
     """Draw a row for each workload, and a mark on it for each policy."""
     found = results["balance"]["policies"]
     figure = drawing(9.6, 4.2)
     left, right = figure.subplots(1, 2, sharey=True)
-    _rows(left, found, "p99", 1.0)
+    rows = {name: name.replace("_", "-") for name in found}
+    draw_rows(left, found, "p99", factor=1.0, rows=rows, marks=_MARKS, names=_NAMES)
     left.set_xscale("log")
     left.set_xticks([20, 50, 100, 200, 500, 1000, 2000])
     left.xaxis.set_major_formatter("{x:,.0f}")
     tidy(left, "p99 latency of what was answered", "seconds; the line is the range over the seeds")
-    _rows(right, found, "idle", 100.0)
+    draw_rows(right, found, "idle", factor=100.0, rows=rows, marks=_MARKS, names=_NAMES)
     tidy(right, "A slot is free while a request waits", "% of the time")
     figure.legend(*left.get_legend_handles_labels(), ncols=5, loc="outside lower center")
     return figure
 
 
-def _rows(axes: Axes, found: Mapping[str, Any], key: str, factor: float) -> None:
-    rows = list(found)[::-1]
-    for number, (policy, (colour, shape)) in enumerate(_MARKS.items()):
-        at = [row + 0.28 - 0.14 * number for row in range(len(rows))]
-        spreads = [found[workload][policy][key] for workload in rows]
+def draw_rows(
+    axes: Axes,
+    found: Mapping[str, Any],
+    key: str,
+    *,
+    factor: float,
+    rows: Mapping[str, str],
+    marks: Mapping[str, tuple[str, str]],
+    names: Mapping[str, str],
+) -> None:
+    """Draw `factor` times the figure `key`: its range as a line, its median as a mark.
+
+    `rows` names those of `found`, from the top; `marks` and `names` what stands in each of them.
+    """
+    upwards = list(rows)[::-1]
+    step = 0.56 / (len(marks) - 1)
+    for number, (name, (colour, shape)) in enumerate(marks.items()):
+        at = [row + 0.28 - step * number for row in range(len(rows))]
+        spreads = [found[row][name][key] for row in upwards]
         axes.hlines(
             at,
             [factor * one["min"] for one in spreads],
@@ -54,8 +71,8 @@ def _rows(axes: Axes, found: Mapping[str, Any], key: str, factor: float) -> None
             marker=shape,
             markersize=4.5,
             color=colour,
-            label=POLICY_NAMES[policy].replace("…", "least connections"),
+            label=names[name],
         )
-    axes.set_yticks(range(len(rows)), [name.replace("_", "-") for name in rows])
+    axes.set_yticks(range(len(rows)), [rows[row] for row in upwards])
     for row in range(1, len(rows)):
         axes.axhline(row - 0.5, color=FAINT, linewidth=0.4, alpha=0.5)

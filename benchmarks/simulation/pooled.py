@@ -25,7 +25,7 @@ STANDS: Final = 0.05
 """Seconds that a check's connection has to stand."""
 
 
-class _Claim:
+class Claim:
     """A request at the pool: granted a slot, now or later."""
 
     __slots__ = ("_pooled", "request", "since", "tried")
@@ -46,12 +46,23 @@ class _Claim:
 
 
 class Pooled:
-    """A balancer that is leastwise's own pool."""
+    """A balancer that is leastwise's own pool, or the `pool` given, which obeys `policy` too.
+
+    What it asks of the pool goes through `_acquire`, `send` and `_give_back`, so that there may be
+    a network between them.
+    """
 
     cluster: Cluster
 
-    def __init__(self, policy: Policy, random: Random, *, method: bytes = b"GET") -> None:
-        self.pool = Pool(policy, random=random)
+    def __init__(
+        self,
+        policy: Policy,
+        random: Random,
+        *,
+        method: bytes = b"GET",
+        pool: Pool | None = None,
+    ) -> None:
+        self.pool = pool or Pool(policy, random=random)
         self.longest_queue = 0
         """The most that waited in the pool's queue at a time."""
 
@@ -61,7 +72,7 @@ class Pooled:
         self._method = method
         self._random = random
         self._specs: list[EndpointSpec] = []
-        self._leases: dict[Attempt, tuple[Lease, _Claim]] = {}
+        self._leases: dict[Attempt, tuple[Lease, Claim]] = {}
         self._checked: set[Endpoint] = set()
         self._verdicts = Verdicts()
         self.pool.observers.append(self)
@@ -85,9 +96,9 @@ class Pooled:
     def offer(self, request: Request) -> None:
         """Ask for a slot."""
         self.pool.budget.deposit(self._now)
-        self._acquire(_Claim(self, request), retried=False)
+        self._acquire(Claim(self, request), retried=False)
 
-    def send(self, claim: _Claim, lease: Lease) -> None:
+    def send(self, claim: Claim, lease: Lease) -> None:
         """Send it where its slot is."""
         self.longest_wait = max(self.longest_wait, self._now - claim.since)
         attempt = self.cluster.send(claim.request, _number(lease.endpoint))
@@ -102,9 +113,7 @@ class Pooled:
         )  # fmt: skip
         if again and outcome is not Outcome.REFUSED:
             claim.tried |= {lease.endpoint}
-        lease.release(outcome, self._now)
-        if outcome is Outcome.REFUSED:
-            self.cluster.events.after(REFUSAL_PAUSE + TICK, self._tick)
+        self._give_back(claim, lease, outcome)
         if again:
             self._acquire(claim, retried=True)
         else:
@@ -123,7 +132,7 @@ class Pooled:
 
     # --- inside
 
-    def _acquire(self, claim: _Claim, *, retried: bool) -> None:
+    def _acquire(self, claim: Claim, *, retried: bool) -> None:
         claim.since = self._now
         got = self.pool.acquire(claim, self._now, tried=claim.tried, retried=retried)
         if isinstance(got, Lease):
@@ -132,6 +141,11 @@ class Pooled:
             self.longest_queue = max(self.longest_queue, self.pool.queued)
             if got.deadline != float("inf"):
                 self.cluster.events.after(got.deadline - self._now + TICK, self._tick)
+
+    def _give_back(self, claim: Claim, lease: Lease, outcome: Outcome) -> None:  # noqa: ARG002
+        lease.release(outcome, self._now)
+        if outcome is Outcome.REFUSED:
+            self.cluster.events.after(REFUSAL_PAUSE + TICK, self._tick)
 
     def _tick(self) -> None:
         self.pool.tick(self._now)

@@ -61,6 +61,12 @@ class Workload:
     slots: int = 4
     """Requests that a worker runs at once; what it has beyond waits in it, in order."""
 
+    refuses: bool = False
+    """Whether a worker refuses what it gets beyond its slots, instead of keeping it."""
+
+    mean: float = MEAN
+    """Seconds of service of the mean request, on which the rate is reckoned."""
+
     paced: bool = False
     """Whether arrivals are evenly spaced; else they are a Poisson process."""
 
@@ -84,7 +90,7 @@ class Workload:
     @property
     def rate(self) -> float:
         """Requests a second."""
-        return self.load * self.workers * self.slots / MEAN
+        return self.load * self.workers * self.slots / self.mean
 
     def arrivals(self, seed: int) -> Iterator[Request]:
         """Yield the requests in order."""
@@ -112,6 +118,11 @@ def constant(random: Random) -> float:  # noqa: ARG001
 def memoryless(random: Random) -> float:
     """Exponential."""
     return MEAN * exponential(random)
+
+
+def memoryless_of(mean: float) -> Service:
+    """Return exponential service of another mean, in seconds."""
+    return lambda random: mean * exponential(random)
 
 
 def bimodal(random: Random) -> float:
