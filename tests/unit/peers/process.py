@@ -167,7 +167,7 @@ class Process:
         pool = self.pools.get(name)
         if pool is None:
             self.caps[name] = cap
-            pool = self.pools[name] = Pool(policy(name, cap), name=name, random=Random(1))
+            pool = self.pools[name] = Pool(policy(name, cap), name=name, key=name, random=Random(1))
             self.replica.add_pool(pool, self.world.now)
         specs = [EndpointSpec(i, "10.0.0.1", 80, i) for i in sorted(endpoints)]
         pool.apply_snapshot(specs, self.world.now)
