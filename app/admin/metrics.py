@@ -32,6 +32,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from app import __version__
+from app.admin import replicas
 from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Sign
@@ -60,7 +61,7 @@ _BOUNDS = [*map(str, BOUNDS), "+Inf"]
 
 _Kind = type[GaugeMetricFamily] | type[CounterMetricFamily]
 _OF_AN_ENDPOINT: tuple[tuple[_Kind, str, str, Callable[[Endpoint], int]], ...] = (
-    (GaugeMetricFamily, "in_flight", "Requests that it has now.", lambda e: e.in_flight),
+    (GaugeMetricFamily, "in_flight", "Requests that it has now.", lambda e: e.own),
     (CounterMetricFamily, "requests", "Requests sent its way, retries too.", lambda e: e.granted),
     (CounterMetricFamily, "failures", "Of these, failed after they were sent.", lambda e: e.failed),
     (CounterMetricFamily, "refusals", "Of these, refused as full.", lambda e: e.refusals),
@@ -94,6 +95,9 @@ def families(views: Sequence[Watched]) -> Iterator[Metric]:
     Of a single pool each is read when it is asked for.
     """
     yield _gauge("build_info", "The version that runs.", {"version": __version__}, 1)
+    standing = views[0].replicas if views else None
+    if standing is not None:
+        yield from replicas.families(standing, {view.pool.key: view.pool.name for view in views})
     if len(views) == 1:
         yield from _families(views[0])
         return
@@ -167,8 +171,10 @@ def _requests(view: Watched) -> Iterator[Metric]:
 def _pool(view: Watched) -> Iterator[Metric]:
     pool, labels = view.pool, {"pool": view.pool.name}
     policy = pool.policy
-    yield _gauge("requests_in_flight", "Requests that workers have now.", labels, pool.in_flight)
-    yield _gauge("queue_length", "Requests that wait for a slot.", labels, pool.queued)
+    yield _gauge(
+        "requests_in_flight", "Requests that workers have now.", labels, pool.own_in_flight
+    )
+    yield _gauge("queue_length", "Requests that wait for a slot.", labels, pool.own_queued)
     yield _gauge("queue_limit", "Most requests that may wait.", labels, policy.queue.size)
     if policy.max_in_flight is not None:
         slots = policy.max_in_flight * len(pool.rotation)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from app.admin.view import Watched
-from app.admin.workers import Worker, worker_of
+from app.admin.workers import Worker, workers_by_name
 from app.config.resource import Identity
 from app.config.workerpool import RouteSpec
 
@@ -129,7 +129,6 @@ def router(view: View) -> APIRouter:
 
 def _state(served: ServedPool, now: float) -> PoolState:
     pool = served.pool
-    workers = (worker_of(endpoint, pool, now) for endpoint in pool.endpoints.values())
     return PoolState(
         name=pool.name,
         uid=served.identity.uid if served.identity else "",
@@ -138,7 +137,7 @@ def _state(served: ServedPool, now: float) -> PoolState:
         routes=[str(route) for route in served.routes],
         synced=served.synced,
         max_in_flight=pool.policy.max_in_flight,
-        in_flight=pool.in_flight,
-        queued=pool.queued,
-        workers=sorted(workers, key=lambda worker: (worker.name, worker.address)),
+        in_flight=pool.own_in_flight,
+        queued=pool.own_queued,
+        workers=workers_by_name(served, now),
     )

@@ -6,6 +6,7 @@ from typing import Protocol
 from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.discovery.list_watch import Condition
+from app.peers.view import Standing
 from app.telemetry.state import Telemetry
 
 
@@ -31,6 +32,10 @@ class Watched(Protocol):
     @property
     def probe_ignored(self) -> bool:
         """Whether the pool's probe is not obeyed, since every worker fails it."""
+
+    @property
+    def replicas(self) -> Standing | None:
+        """Where this replica stands among the others; None if it is alone."""
 
     def connections(self) -> tuple[int, int]:
         """Count the open connections of clients, and those to workers."""

@@ -1,7 +1,10 @@
 """A pool's workers as JSON: what `/workers` and `/pools` show of them."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, Field
 
+from app.admin.replicas import Replicas, replicas_of, slots_of_all
 from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.pool import Pool
@@ -15,7 +18,10 @@ class Worker(BaseModel):
     phase: Phase
     reason: str = Field(description="why it is suspect or ejected; empty otherwise")
     in_rotation: bool = Field(description="whether new requests may go to it")
-    in_flight: int = Field(description="requests that it has now")
+    in_flight: int = Field(description="requests of this replica that it has now")
+    in_flight_of_all: int | None = Field(
+        description="slots taken by all replicas, as the one that decides said last; null if alone"
+    )
     requests: int = Field(description="requests sent its way since it joined, retries each counted")
     failed: int = Field(description="requests that died, timed out or got no HTTP")
     refused: int = Field(description='requests that it refused as "full"')
@@ -31,33 +37,42 @@ class Workers(BaseModel):
 
     pool: str
     max_in_flight: int | None = Field(description="the cap of each worker; null for none")
-    in_flight: int
-    queued: int = Field(description="requests that wait for a slot")
+    in_flight: int = Field(description="requests of this replica that workers have")
+    queued: int = Field(description="requests of this replica that wait for a slot")
     queue_size: int
     probe_ignored: bool = Field(description="whether the probe ejects none, because all fail it")
     totals: dict[str, int] = Field(description="counters since the start")
+    replicas: Replicas | None = Field(description="the replicas that act as one; null if alone")
     workers: list[Worker]
 
 
 def workers_of(served: Watched, totals: dict[str, int], now: float) -> Workers:
     """Show one pool and its endpoints."""
-    pool = served.pool
+    pool, standing = served.pool, served.replicas
     return Workers(
         pool=pool.name,
         max_in_flight=pool.policy.max_in_flight,
-        in_flight=pool.in_flight,
-        queued=pool.queued,
+        in_flight=pool.own_in_flight,
+        queued=pool.own_queued,
         queue_size=pool.policy.queue.size,
         probe_ignored=served.probe_ignored,
         totals=totals,
-        workers=sorted(
-            (worker_of(endpoint, pool, now) for endpoint in pool.endpoints.values()),
-            key=lambda worker: (worker.name, worker.address),
-        ),
+        replicas=None if standing is None else replicas_of(standing, pool),
+        workers=workers_by_name(served, now),
     )
 
 
-def worker_of(endpoint: Endpoint, pool: Pool, now: float) -> Worker:
+def workers_by_name(served: Watched, now: float) -> list[Worker]:
+    """Show the endpoints of a pool, sorted."""
+    pool, standing = served.pool, served.replicas
+    of_all = None if standing is None else slots_of_all(standing, pool)
+    workers = (worker_of(endpoint, pool, of_all, now) for endpoint in pool.endpoints.values())
+    return sorted(workers, key=lambda worker: (worker.name, worker.address))
+
+
+def worker_of(
+    endpoint: Endpoint, pool: Pool, of_all: Mapping[str, int] | None, now: float
+) -> Worker:
     """Show one endpoint."""
     spec, health = endpoint.spec, endpoint.health
     host = f"[{spec.host}]" if ":" in spec.host else spec.host
@@ -67,7 +82,8 @@ def worker_of(endpoint: Endpoint, pool: Pool, now: float) -> Worker:
         phase=endpoint.phase,
         reason=health.reason if endpoint.phase in {Phase.SUSPECT, Phase.EJECTED} else "",
         in_rotation=endpoint in pool.rotation,
-        in_flight=endpoint.in_flight,
+        in_flight=endpoint.own,
+        in_flight_of_all=None if of_all is None else of_all.get(endpoint.spec.identity, 0),
         requests=endpoint.granted,
         failed=endpoint.failed,
         refused=endpoint.refusals,

@@ -118,6 +118,11 @@ class Endpoint:
         return self.spec.name or self.spec.identity
 
     @property
+    def own(self) -> int:
+        """How many requests of this replica it has."""
+        return self.in_flight - self.elsewhere
+
+    @property
     def primary(self) -> bool:
         """Whether new requests may go to it: a serving member, not ejected, not terminating."""
         return self.usable and not self.spec.terminating

@@ -89,6 +89,16 @@ class Pool:
         """How many requests wait."""
         return len(self._waiters)
 
+    @property
+    def own_in_flight(self) -> int:
+        """How many requests of this replica the endpoints have."""
+        return self.in_flight - self.elsewhere
+
+    @property
+    def own_queued(self) -> int:
+        """How many requests of this replica wait."""
+        return len(self._waiters) - self._waiters.elsewhere
+
     # --- what is known of the endpoints
 
     def apply_snapshot(self, specs: Iterable[EndpointSpec], now: float) -> None:

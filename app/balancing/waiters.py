@@ -75,6 +75,9 @@ class Waiters:
         self.standing = 0
         """How many wait."""
 
+        self.elsewhere = 0
+        """How many of them wait in other replicas."""
+
     def __len__(self) -> int:
         return self.standing
 
@@ -95,6 +98,7 @@ class Waiters:
         """Line up behind the others of the same lane."""
         self._lane(waiter)[waiter] = None
         self.standing += 1
+        self.elsewhere += waiter.elsewhere
         heappush(self._deadlines, (waiter.deadline, next(self._numbers), waiter))
 
     def sort(self) -> None:
@@ -111,6 +115,7 @@ class Waiters:
             return False
         del lane[waiter]
         self.standing -= 1
+        self.elsewhere -= waiter.elsewhere
         if len(self._deadlines) > 64 + 2 * len(self):
             self._deadlines = [entry for entry in self._deadlines if entry[2] in self]
             heapify(self._deadlines)

@@ -31,7 +31,7 @@ def free_at(policy: Policy | None, dead_at: float) -> float:
     """
     if policy is not None and policy.on_client_gone is OnClientGone.CANCEL:
         return dead_at + WORKERS_STOP
-    return dead_at + (policy and policy.timeouts.request or LONGEST)
+    return dead_at + ((policy and policy.timeouts.request) or LONGEST)
 
 
 class Docket:

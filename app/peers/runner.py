@@ -128,12 +128,17 @@ class Runner:
             return ["cut off from the replica that decides"]
         return []
 
-    def view(self) -> view.View | None:
-        """Return how things are with all replicas; None while nobody says."""
+    def standing(self) -> view.Standing:
+        """Say where this replica stands among the others."""
         replica = self.replica
+        seen = None
         if replica.arbiter is not None:
-            return view.of_arbiter(replica.arbiter, replica.pools)
-        return view.read(replica.told) if replica.role is Role.FOLLOWING else None
+            seen = view.of_arbiter(replica.arbiter, replica.pools)
+        elif replica.role is Role.FOLLOWING:
+            seen = view.read(replica.told)
+        alone = 0.0 if replica.alone_since is None else monotonic() - replica.alone_since
+        without = replica.without_arbiter + alone
+        return view.Standing(replica.me.id, replica.role.value, replica.term, without, seen)
 
     def add_pool(self, pool: Pool) -> None:
         """Let the replicas decide together about this pool."""

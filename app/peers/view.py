@@ -55,19 +55,36 @@ class View:
     """Requests that wait, of all replicas together, by pool."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one replica stands among the others."""
+
+    me: str
+    """Its id."""
+
+    role: str
+    """joining, seeking, following or deciding."""
+
+    term: int
+    """Of the arbiter that it obeys, or that it is."""
+
+    without_arbiter: float
+    """Seconds without an arbiter since it started, all spells together."""
+
+    view: View | None
+    """All replicas, as the arbiter said last; None while there is none."""
+
+
 def of_arbiter(arbiter: "Arbiter", pools: "Iterable[Pool]") -> View:
     """Look at everything from the arbiter."""
     pools = list(pools)
     peers = [_peer(peer) for peer in arbiter.peers.values()]
-    waiting = Counter[str]()
-    for replica in peers:
-        waiting.update(replica.waiting)
     me = ReplicaView(
         arbiter.me.id,
         arbiter.me.pod,
         "arbiter",
-        holds={pool.key: pool.in_flight - pool.elsewhere for pool in pools},
-        waiting={pool.key: pool.queued - waiting[pool.key] for pool in pools},
+        holds={pool.key: pool.own_in_flight for pool in pools},
+        waiting={pool.key: pool.own_queued for pool in pools},
     )
     return View(
         term=arbiter.term,

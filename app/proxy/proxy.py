@@ -50,8 +50,7 @@ class Proxy:
     @property
     def busy(self) -> bool:
         """Whether a client is connected or a worker still has a request of ours."""
-        pools = [backend.pool for backend in self.backends]
-        return bool(self.downstreams) or any(p.in_flight > p.elsewhere for p in pools)
+        return bool(self.downstreams) or any(b.pool.own_in_flight for b in self.backends)
 
     @property
     def backend(self) -> Backend:

@@ -234,8 +234,7 @@ class Balancer:
             self.proxy.drain()  # again and again: a client may have been accepted at the very end
             await asyncio.sleep(TICK)
         if self.proxy.busy:
-            pools = [backend.pool for backend in self.proxy.backends]
-            left = sum(pool.in_flight - pool.elsewhere for pool in pools)
+            left = sum(backend.pool.own_in_flight for backend in self.proxy.backends)
             log.warning("stopping with %d requests under way", left)
 
     def _note(self, text: str) -> None:

@@ -28,6 +28,7 @@ from app.discovery.following import Discovery, MakeKubernetes
 from app.discovery.list_watch import Condition
 from app.discovery.pools import PoolResource
 from app.peers.runner import Runner
+from app.peers.view import Standing
 from app.probing.prober import Prober
 from app.proxy.backend import RequestTracing
 from app.proxy.proxy import Proxy
@@ -104,6 +105,11 @@ class ServedPool:
     def probe_ignored(self) -> bool:
         """Whether the pool's probe is not obeyed, since every worker fails it."""
         return self._prober.ignored
+
+    @property
+    def replicas(self) -> Standing | None:
+        """Where this replica stands among the others; None if it is alone."""
+        return None if self._peers is None else self._peers.standing()
 
     def connections(self) -> tuple[int, int]:
         """Count the open connections of clients (of all pools), and those to its workers."""

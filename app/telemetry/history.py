@@ -96,8 +96,8 @@ class History:
         cap = pool.policy.max_in_flight
         row = Row(
             at=round(self._wall(), 3),
-            in_flight=pool.in_flight,
-            queued=pool.queued,
+            in_flight=pool.own_in_flight,
+            queued=pool.own_queued,
             slots=None if cap is None else cap * len(pool.rotation),
             workers=len(pool.rotation),
             ended=sum(ended),

@@ -8,6 +8,7 @@ from app.balancing.lease import Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.discovery.list_watch import Condition
+from app.peers.view import Standing
 from app.telemetry.state import Telemetry
 
 
@@ -21,6 +22,7 @@ class View:
         self.retried: Counter[Outcome] = Counter()
         self.probe_ignored = False
         self.reasons: list[str] = []
+        self.standing: Standing | None = None
         self.discover(*(f"worker-{n}" for n in range(1, workers + 1)))
 
     @property
@@ -32,6 +34,10 @@ class View:
             self.pool.apply_snapshot(
                 [EndpointSpec(name, "10.0.0.1", 8080, name=name) for name in names], 0.0
             )
+
+    @property
+    def replicas(self) -> Standing | None:
+        return self.standing
 
     def connections(self) -> tuple[int, int]:
         return 7, 5
