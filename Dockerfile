@@ -49,7 +49,7 @@ COPY --from=package /package /opt/leastwise
 ENV PATH=/opt/leastwise/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 # A number, so that Kubernetes can see that it is not root.
 USER 65532:65532
-# serve: data and admin; worker.
-EXPOSE 8000 9000 8080
+# serve: data, admin and peers; worker.
+EXPOSE 8000 9000 9001 8080
 ENTRYPOINT ["leastwise"]
 CMD ["--help"]

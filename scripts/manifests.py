@@ -1,8 +1,8 @@
 """Render manifests/ from the chart, for those who do not use Helm.
 
 `make manifests` writes them; with `--check` (a test) nothing is written, and the exit code is 1 if
-they differ from what the chart makes. What only Helm needs (its labels, the test) is left out. It is
-one replica, on its own: several would want a secret, which no file that all can read may hold.
+they differ from what the chart makes. What only Helm needs (its labels, the test) is left out. They
+are for one replica, on its own: several want a secret, which no file that all can read may hold.
 """
 
 import re

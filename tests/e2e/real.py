@@ -100,6 +100,8 @@ class RealCluster:
         values = {
             "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
             "pool": settings,
+            # The scenarios are about one balancer, as on the simulated cluster.
+            "replicas": 1,
             # A change of the pool alone is taken up by the running pods; this replaces them.
             "podAnnotations": {"leastwise.io/e2e": secrets.token_hex(3)},
             "worker": {"replicas": workers, "taskSeconds": TASK_SECONDS},

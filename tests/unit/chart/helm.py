@@ -21,6 +21,7 @@ WORKER_POOLS = "--set=crd.enabled=true"
 """The chart's own default. Most tests are about pods, and render the pool as a file, in which each
 option's pool can be read by the file's own reader; `test_workerpools` holds, for each option, that
 the WorkerPool says the same, and that all objects are valid with it."""
+ALONE = ("--set=replicas=1,peers.enabled=false",)
 OWN_SERVICE = ("--set=worker.enabled=false,pool.serviceName=model",)
 
 OPTIONS: dict[str, tuple[str, ...]] = {

@@ -2,18 +2,24 @@
 
 import pytest
 
-from tests.unit.chart.helm import KIND, OPTIONS, find, pod, render
+from tests.unit.chart.helm import ALONE, KIND, OPTIONS, find, pod, render
 
 
 def test_rights_are_exactly_these() -> None:
+    slices = {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": ["list", "watch"],
+    }
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
     role = find("Role")
     assert role["rules"] == [
-        {
-            "apiGroups": ["discovery.k8s.io"],
-            "resources": ["endpointslices"],
-            "verbs": ["list", "watch"],
-        }
+        slices,
+        leases | {"verbs": ["create"]},
+        leases | {"resourceNames": ["lb"], "verbs": ["get", "update"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
     ]
+    assert find("Role", ALONE)["rules"] == [slices]
     binding = find("RoleBinding")
     assert binding["roleRef"] == {
         "apiGroup": "rbac.authorization.k8s.io",
@@ -72,15 +78,17 @@ def test_load_balancer() -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_the_admin_port_stays_inside(options: tuple[str, ...]) -> None:
+def test_the_admin_and_the_peer_port_stay_inside(options: tuple[str, ...]) -> None:
     for obj in render(options):
         if obj["kind"] == "Service":
             ports = {port["targetPort"] for port in obj["spec"]["ports"]}
-            assert ("admin" in ports) is obj["metadata"]["name"].endswith("-admin")
-            if "admin" in ports:
-                assert ports == {"admin"}
-                assert obj["spec"]["clusterIP"] == "None"
-                assert "type" not in obj["spec"]
+            for inside in ("admin", "peers"):
+                assert (inside in ports) is obj["metadata"]["name"].endswith(f"-{inside}")
+                if inside in ports:
+                    assert ports == {inside}
+                    assert obj["spec"]["clusterIP"] == "None"
+                    assert obj["spec"]["publishNotReadyAddresses"] is True
+                    assert "type" not in obj["spec"]
 
 
 def test_disruption_budget() -> None:
@@ -117,7 +125,7 @@ def test_service_monitor() -> None:
 def test_network_policy() -> None:
     spec = find("NetworkPolicy", OPTIONS["NetworkPolicy"])["spec"]
     assert spec["policyTypes"] == ["Ingress"]
-    data, admin = spec["ingress"]
+    data, admin, peers = spec["ingress"]
     assert data == {"ports": [{"port": "http"}]}
     assert admin["ports"] == [{"port": "admin"}]
     operator, prometheus = admin["from"]
@@ -129,5 +137,11 @@ def test_network_policy() -> None:
         "namespaceSelector": {},
         "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
     }
-    alone = find("NetworkPolicy", OPTIONS["NetworkPolicy without Prometheus"])["spec"]
-    assert alone["ingress"][1]["from"] == [operator]
+    without = find("NetworkPolicy", OPTIONS["NetworkPolicy without Prometheus"])["spec"]
+    assert without["ingress"][1]["from"] == [operator]
+    assert peers == {
+        "ports": [{"port": "peers"}],
+        "from": [{"podSelector": find("Deployment")["spec"]["selector"]}],
+    }
+    alone = find("NetworkPolicy", OPTIONS["NetworkPolicy of one that is alone"])["spec"]
+    assert alone["ingress"] == [data, admin]

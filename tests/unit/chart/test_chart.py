@@ -98,7 +98,7 @@ def test_every_object_is_named_placed_and_labelled(options: tuple[str, ...]) -> 
 )
 def test_names_follow_the_release(release: str, options: tuple[str, ...], name: str) -> None:
     names = {obj["metadata"]["name"] for obj in render(options, release)}
-    assert names == {name, f"{name}-admin", f"{name}-test", "worker"}
+    assert names == {name, f"{name}-admin", f"{name}-peers", f"{name}-test", "worker"}
 
 
 def test_two_releases_in_one_namespace() -> None:

@@ -47,9 +47,7 @@ def test_they_are_all_objects_but_helms_own() -> None:
         return obj["kind"], obj["metadata"]["name"]
 
     assert {key(obj) for obj in objects()} == {
-        key(obj)
-        for obj in render(manifests.OPTIONS)
-        if "annotations" not in obj["metadata"]
+        key(obj) for obj in render(manifests.OPTIONS) if "annotations" not in obj["metadata"]
     }
     for path in FOLDER.iterdir():
         assert "helm" not in path.read_text().lower()

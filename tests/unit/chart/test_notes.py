@@ -73,10 +73,22 @@ def test_a_task_may_be_done_twice() -> None:
 
 
 def test_replicas_that_count_each_for_itself() -> None:
-    assert "NOTE" not in notes()
-    assert "a worker gets up to 12 requests" in notes("--set=replicas=3")
-    assert "NOTE" not in notes("--set=replicas=3,worker.maxInFlight=null")
-    assert "NOTE" not in notes("--set=replicas=null")
+    alone = "--set=peers.enabled=false"
+    each = "each of the 3 replicas counts for itself"
+    told = notes(alone, "--set=replicas=3")
+    assert f"{each}: a worker gets up to 12\nrequests at once." in told
+    assert f"{each}." in notes(alone, "--set=replicas=3,worker.maxInFlight=null")
+    assert "NOTE" not in notes(alone, "--set=replicas=1")
+    assert "NOTE" not in notes(alone, "--set=replicas=null")
+
+
+def test_replicas_that_act_as_one() -> None:
+    for count in ("1", "3", "null"):
+        told = notes(f"--set=replicas={count}")
+        assert "NOTE" not in told
+        assert "The replicas act as one" in told
+        assert "kubectl --namespace apps get lease lb -o yaml" in told
+    assert "get lease" not in notes("--set=peers.enabled=false")
 
 
 def test_workers_that_get_nothing() -> None:

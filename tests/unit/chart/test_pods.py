@@ -9,6 +9,7 @@ from app.admin.auth import OPEN
 from app.worker.api import create_app as create_worker
 from app.worker.settings import WorkerSettings
 from tests.unit.chart.helm import (
+    ALONE,
     DEFAULT,
     OPTIONS,
     OWN_SERVICE,
@@ -77,7 +78,8 @@ def test_ports_lead_to_ports(options: tuple[str, ...]) -> None:
         if any(m["labels"]["app.kubernetes.io/component"] == component for m, _ in pods(options))
         for one in [container(component, options)]
     }
-    assert names["balancer"] == {"http": 8000, "admin": 9000}
+    peers = {"peers": 9001} if "LEASTWISE_PEERS" in environment(options) else {}
+    assert names["balancer"] == {"http": 8000, "admin": 9000} | peers
     assert names.get("worker", {"http": 8080}) == {"http": 8080}
     for obj in render(options):
         if obj["kind"] == "Service":
@@ -129,9 +131,9 @@ def test_a_change_of_the_pool_rolls_nothing() -> None:
 
 
 def test_the_configmap_is_mounted_as_a_directory() -> None:
-    (mount,) = container("balancer")["volumeMounts"]
+    (mount,) = container("balancer", ALONE)["volumeMounts"]
     assert mount == {"name": "pool", "mountPath": "/etc/leastwise", "readOnly": True}  # no subPath
-    (volume,) = pod("balancer")["volumes"]
+    (volume,) = pod("balancer", ALONE)["volumes"]
     assert volume == {"name": "pool", "configMap": {"name": "lb"}}
     assert find("ConfigMap")["metadata"]["name"] == "lb"
     assert find("ConfigMap")["data"].keys() == {"pool.yaml"}
@@ -140,8 +142,8 @@ def test_the_configmap_is_mounted_as_a_directory() -> None:
 def test_the_admin_ports_token_is_a_file_and_no_variable() -> None:
     options = OPTIONS["a token for the admin port"]
     balancer = container("balancer", options)
-    _, mount = balancer["volumeMounts"]
-    _, volume = pod("balancer", options)["volumes"]
+    _, mount, _ = balancer["volumeMounts"]
+    _, volume, _ = pod("balancer", options)["volumes"]
     assert volume == {
         "name": "admin-token",
         "secret": {"secretName": "lb-admin", "items": [{"key": "reader", "path": "token"}]},
@@ -173,7 +175,7 @@ def test_workers() -> None:
 
 
 def test_counts() -> None:
-    assert find("Deployment")["spec"]["replicas"] == 1
+    assert find("Deployment")["spec"]["replicas"] == 2
     assert find("StatefulSet")["spec"]["replicas"] == 5
     for count, options in ((0, OPTIONS["no pods"]), (3, OPTIONS["several"])):
         assert find("Deployment", options)["spec"]["replicas"] == count

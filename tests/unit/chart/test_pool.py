@@ -6,12 +6,15 @@ import pytest
 
 from app.balancing.policy import OnClientGone
 from app.cli import worker as worker_command
+from app.config.addresses import AddressPort
 from app.config.loading import parse_pool
 from app.config.settings import PREFIX, Settings, load_settings
 from app.config.workerpool import WorkerPool
 from app.worker.settings import WorkerSettings
 from tests.unit.chart.helm import (
+    ALONE,
     DEFAULT,
+    DOWNWARD,
     OPTIONS,
     OWN_SERVICE,
     container,
@@ -79,13 +82,32 @@ def test_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_set_is_left_to_the_process() -> None:
-    assert environment().keys() == {
+    assert environment(ALONE).keys() == {
         "LEASTWISE_CONFIG",
         "LEASTWISE_LISTEN",
         "LEASTWISE_ADMIN_LISTEN",
         "LEASTWISE_DRAIN_DELAY",
         "LEASTWISE_DRAIN_TIMEOUT",
     }
+
+
+def test_what_replicas_need_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = environment()
+    assert variables.keys() - environment(ALONE).keys() == {
+        "LEASTWISE_PEERS",
+        "LEASTWISE_PEER_LISTEN",
+        "LEASTWISE_PEER_SECRET_FILE",
+        "LEASTWISE_POD_NAME",
+        "LEASTWISE_POD_UID",
+        "LEASTWISE_POD_IP",
+    }
+    read = settings(monkeypatch)
+    assert read.peers == "lb"
+    assert read.peer_listen == AddressPort("0.0.0.0", 9001)
+    assert str(read.pod_ip) == DOWNWARD["status.podIP"]
+    assert (read.pod_name, read.pod_uid) == (DOWNWARD["metadata.name"], DOWNWARD["metadata.uid"])
+    assert settings(monkeypatch, OPTIONS["IPv6"]).peer_listen == AddressPort("::", 9001)
+    assert settings(monkeypatch, OPTIONS["the whole name"]).peers == "front"
 
 
 # --- the pool

@@ -234,7 +234,14 @@ def test_the_pools_bounds_are_those_of_the_spec() -> None:
     check(generated, "pool")
 
 
-BY_THE_CHART = {"config", "balancer", "listen", "admin_listen", "drain_delay", "drain_timeout"}
+BY_THE_CHART = {"config", "balancer", "listen", "admin_listen", "drain_delay", "drain_timeout"} | {
+    "peers",
+    "peer_listen",
+    "peer_secret_file",
+    "pod_name",
+    "pod_uid",
+    "pod_ip",
+}
 """Settings that the chart gives itself."""
 
 BY_SECRET = {"admin_token", "admin_token_file"}

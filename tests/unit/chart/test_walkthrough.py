@@ -103,7 +103,7 @@ def test_the_readme_has_the_same_walkthrough() -> None:
 
 
 def test_there_are_such_commands() -> None:
-    assert sum(line.startswith("helm install") for line in COMMANDS) == 4
+    assert sum(line.startswith("helm install") for line in COMMANDS) == 5
     assert sum(line.startswith("helm upgrade") for line in COMMANDS) == 1
 
 

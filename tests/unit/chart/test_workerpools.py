@@ -102,12 +102,12 @@ def test_balancer_and_operator_call_themselves_what_the_pool_calls_them(
 
 
 def test_the_operator_brings_the_admin_ports_token() -> None:
-    options = (WORKER_POOLS, "--set=admin.tokenSecret.name=mine")
+    options = (WORKER_POOLS, "--set=admin.tokenSecret.name=mine,peers.enabled=false")
     for component in ("balancer", "operator"):
         mounted = container(component, options)
         [mount] = mounted["volumeMounts"]
         [volume] = pod(component, options)["volumes"]
-        variables = {each["name"]: each["value"] for each in mounted["env"]}
+        variables = {each["name"]: each.get("value") for each in mounted["env"]}
         assert variables["LEASTWISE_ADMIN_TOKEN_FILE"] == f"{mount['mountPath']}/token"
         assert volume["name"] == mount["name"]
         assert volume["secret"]["secretName"] == "mine"
@@ -150,6 +150,12 @@ WHY: dict[str, dict[tuple[str, str], dict[str, str]]] = {
             "list": "all pools, at the start and after a gap",
             "watch": "pools that are made, changed and deleted",
         },
+        ("coordination.k8s.io", "leases"): {
+            "create": "the Lease by which replicas find each other, by the first of them",
+            "get": "who the replicas are, and which of them decides",
+            "update": "to join and to leave, to decide, and to go on deciding",
+        },
+        ("", "pods"): {"get": "whether a replica that is silent is still there"},
     },
     "lb-operator": {
         ("leastwise.io", "workerpools"): {
@@ -177,14 +183,17 @@ WHY: dict[str, dict[tuple[str, str], dict[str, str]]] = {
 @pytest.mark.parametrize("role", WHY)
 def test_each_verb_is_needed_and_no_other_is_given(role: str) -> None:
     rules = find("Role", DEFAULT, role)["rules"]
-    given = {
-        (group, resource): sorted(rule["verbs"])
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
+    given: dict[tuple[str, str], list[str]] = {}
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                given.setdefault((group, resource), []).extend(rule["verbs"])
+        # Of what is named, no more than is needed: one Lease, once it is there.
+        named = rule["resources"] == ["leases"] and rule["verbs"] != ["create"]
+        assert rule.get("resourceNames", []) == (["lb"] if named else [])
+    assert {where: sorted(verbs) for where, verbs in given.items()} == {
+        where: sorted(verbs) for where, verbs in WHY[role].items()
     }
-    assert given == {where: sorted(verbs) for where, verbs in WHY[role].items()}
-    assert all("resourceNames" not in rule for rule in rules)
 
 
 def test_the_operator_watches_what_it_may() -> None:
