@@ -18,14 +18,14 @@ def main(run: Run) -> None:
     seeds = {"ways": run.either(2, 1), "view": run.either(5, 1), "delays": run.either(2, 1)}
     ways = [_of(each, run.either(each.workload.requests, 6_000)) for each in SETTINGS]
     views = [_of(each, run.either(each.long, 6_000)) for each in SETTINGS]
-    network = replicas.NETWORK
+    runs, network = replicas.Runs(), replicas.NETWORK
     found = {
         "seeds": seeds,
         "network_ms": {"least": 1e3 * network.least, "jitter": 1e3 * network.jitter},
         "slack_ms": 1e3 * replicas.SLACK,
-        "view": replicas.view_aimed_at(views, seeds["view"]),
-        "ways": replicas.compared(ways, seeds["ways"]),
-        "delays": replicas.delays_compared(ways[-1], seeds["delays"]),
+        "view": replicas.view_aimed_at(runs, views, seeds["view"]),
+        "ways": replicas.ways_compared(runs, ways, seeds["ways"]),
+        "delays": replicas.delays_compared(runs, ways[-1], seeds["delays"]),
     }
     run.conclude(NAME, found, tables)
 

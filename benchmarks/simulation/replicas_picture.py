@@ -33,15 +33,23 @@ def replicas(results: Mapping[str, Any]) -> Figure:
     names = {name: told.replace("…", "told, net") for name, told in WAY_NAMES.items()}
     figure = drawing(9.6, 3.9)
     waits, beyond, disorder = figure.subplots(1, 3, sharey=True, width_ratios=(1.4, 1, 1))
-    draw = partial(draw_rows, found=found, rows=rows, marks=_MARKS, names=names)
-    draw(waits, key="over_one", factor=1.0)
+    draw = partial(draw_rows, rows=rows, marks=_MARKS, names=names)
+    draw(waits, {row: _ratios(by_way) for row, by_way in found.items()}, "over_one", factor=1.0)
     waits.set_xscale("log")
     waits.xaxis.set_major_formatter("{x:g}")
     waits.axvline(1.0, color=FAINT, linewidth=0.8, zorder=0)
-    tidy(waits, "Mean wait, over one balancer's", "×; the line is the range over the seeds")
-    draw(beyond, key="beyond", factor=100.0)
-    tidy(beyond, "Sent beyond the cap", "% of all that was sent")
-    draw(disorder, key="disorder", factor=100.0)
+    tidy(waits, "Mean wait, over one balancer's", "×; 1 is one balancer")
+    draw(beyond, found, "beyond", factor=100.0)
+    tidy(beyond, "Sent beyond the cap", "% of sendings; the line is the seeds' range")
+    draw(disorder, found, "disorder", factor=100.0)
     tidy(disorder, "Overtook another", "% of the requests")
     figure.legend(*waits.get_legend_handles_labels(), ncols=3, loc="outside lower center")
     return figure
+
+
+def _ratios(by_way: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the ratios, which are of all seeds, as figures without a range."""
+    return {
+        way: {"over_one": dict.fromkeys(("median", "min", "max"), found["over_one"])}
+        for way, found in by_way.items()
+    }

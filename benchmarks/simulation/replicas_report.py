@@ -51,11 +51,11 @@ def ways(figures: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _row(name: str, found: Mapping[str, Spread]) -> list[str]:
+def _row(name: str, found: Mapping[str, Any]) -> list[str]:
     return [
         WAY_NAMES[name],
         _ranged(found["wait_mean"]),
-        times(found["over_one"]["median"]),
+        times(found["over_one"]),
         _median(found["wait_p50"]),
         _median(found["wait_p99"]),
         f"{found['most']['max']:,.0f}",
