@@ -97,9 +97,9 @@ class End:
         if not (self.open and self.process.alive):
             return
         self.open = False
-        if self.dial is not None and self.dial.over:  # else it will be given up in time
-            self.process.replica.link_lost(self, self.process.world.now)
-        elif self.dial is None:
+        if (
+            self.dial is not None and self.dial.over
+        ) or self.dial is None:  # else it will be given up in time
             self.process.replica.link_lost(self, self.process.world.now)
         else:
             self.dial.failed()
