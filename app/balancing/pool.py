@@ -7,8 +7,8 @@ connections (`observe`), the exchanges (`acquire`, `cancel`, `Lease.release`), t
 What always holds between two calls:
 
 - an endpoint's `in_flight` is the number of its unreleased leases, and never grows past the cap;
-- nobody waits who could be served, before its own deadline: so a new request that finds a slot overtakes nobody who could
-  have used it;
+- nobody waits who could be served, before the deadline of its request: so a new request that finds
+  a slot overtakes nobody who could have used it;
 - nothing new is granted to an endpoint out of rotation, nor to a request past its own deadline;
 - with a `decider` (several replicas, of which another one decides) nothing is granted here but what
   came by `assign`; the three above hold for the replica that decides, whose counts include the

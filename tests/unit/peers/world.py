@@ -6,7 +6,8 @@ operation; `settle` heals all that is broken, lets time run, and judges what is 
 
 What is promised, and so asserted: never more than the cap run at an endpoint. A request ends at its
 deadline at the latest, that of a dead process within `WORKERS_STOP` where workers stop then. Caps
-that change are obeyed by each process in its time: the highest is what counts.
+that change are obeyed by each process in its time: the highest is what counts. A process knows the
+pools whose requests outlive it from its start; others, and all endpoints, it may learn of later.
 """
 
 from functools import partial
@@ -159,7 +160,7 @@ class World:
         pod = PODS[number % len(PODS)]
         old = self.processes.get(pod)
         if old is None or not old.alive:
-            self._start(pod, knows, cap, version)
+            self._start(pod, knows | 2, cap, version)
 
     def _start(self, pod: str, knows: int, cap: int, version: int) -> None:
         if pod not in self.kube.pods:
