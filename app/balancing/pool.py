@@ -7,9 +7,9 @@ connections (`observe`), the exchanges (`acquire`, `cancel`, `Lease.release`), t
 What always holds between two calls:
 
 - an endpoint's `in_flight` is the number of its unreleased leases, and never grows past the cap;
-- nobody waits who could be served: so a new request that finds a slot overtakes nobody who could
-  have used it;
-- nothing new is granted to an endpoint out of rotation;
+- nobody waits who could be served, before the deadline of its request: so a new request that finds
+  a slot overtakes nobody who could have used it;
+- nothing new is granted to an endpoint out of rotation, nor to a request past its own deadline;
 - with a `decider` (several replicas, of which another one decides) nothing is granted here but what
   came by `assign`; the three above hold for the replica that decides, whose counts include the
   slots that the others hold.
@@ -133,7 +133,7 @@ class Pool:
     def tick(self, now: float) -> None:
         """End the pauses and the waits whose time is over. To be called every 50 ms or so.
 
-        Until then a pause goes on, and a waiter past its deadline may still be served.
+        Until then a pause goes on, and a waiter past the end of its wait may still be served.
         """
         resumed = [e for e in self._paused if e.resume_at is not None and e.resume_at <= now]
         for endpoint in resumed:
@@ -171,7 +171,7 @@ class Pool:
         `QueueFull`.
         """
         decider = self.decider
-        if decider is None:
+        if decider is None and now < deadline:
             cap = self.policy.max_in_flight
             endpoint = self._choose(tried) if tried else self._picker.pick(cap)
             if endpoint is not None:
@@ -291,6 +291,8 @@ class Pool:
         """Serve those who wait, in order, as far as there are slots for them."""
         while self.decider is None and self._waiters:
             for waiter in self._waiters:
+                if waiter.expires <= now:
+                    continue  # `tick` is about to refuse it
                 endpoint = self._choose(waiter.tried)
                 if endpoint is not None:
                     break

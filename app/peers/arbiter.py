@@ -27,7 +27,7 @@ from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.balancing.waiters import Waiter
 from app.peers import messages
-from app.peers.docket import Docket, free_at
+from app.peers.docket import WORKERS_STOP, Docket, free_at
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link, Named, Names
 from app.peers.record import Member
@@ -419,7 +419,8 @@ class Arbiter:
         for peer in list(self.peers.values()):
             if peer.link is None:
                 self._expire(peer, now)
-                if peer.dead_at is not None and not peer.holdings and self.accounted:
+                stopped = peer.dead_at is not None and now >= peer.dead_at + WORKERS_STOP
+                if stopped and not peer.holdings and self.accounted:
                     del self.peers[peer.member.id]
                     self.departed.add(peer.member.id)
         self._account(now)

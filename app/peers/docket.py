@@ -31,7 +31,8 @@ def free_at(policy: Policy | None, dead_at: float) -> float:
     """
     if policy is not None and policy.on_client_gone is OnClientGone.CANCEL:
         return dead_at + WORKERS_STOP
-    return dead_at + ((policy and policy.timeouts.request) or LONGEST)
+    longest = None if policy is None else policy.timeouts.request
+    return dead_at + (LONGEST if longest is None else longest)
 
 
 class Docket:

@@ -111,7 +111,7 @@ def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
         ) from error
 
 
-def _held(said: Any) -> dict[str, dict[str, int]]:
+def _held(said: dict[Any, Any]) -> dict[str, dict[str, int]]:
     """Read slots by pool and endpoint."""
     held = {str(pool): dict(slots) for pool, slots in said.items()}
     for slots in held.values():

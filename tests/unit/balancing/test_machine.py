@@ -108,6 +108,11 @@ class Request:
     machine: "PoolMachine" = field(init=False)
     tried: frozenset[Endpoint] = field(init=False)
     deadline: float = field(init=False)
+    """When its wait ends."""
+
+    expires: float = field(init=False)
+    """When all of it has to be over."""
+
     waiter: Waiter = field(init=False)
 
     def granted(self, lease: Lease) -> None:
@@ -167,6 +172,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     def choices(self, request: Request) -> list[Worker]:
         """Who may get the request now."""
+        if request.expires <= self.now:
+            return []
         rotation = self.rotation()
         allowed = [w for w in rotation if w.endpoint not in request.tried] or rotation
         open_to_it = [w for w in allowed if w.paused_until is None and not w.withheld]
@@ -255,6 +262,7 @@ class PoolMachine(RuleBasedStateMachine):
             request.machine, request.tried = self, frozenset(tried)
             left = max(0.0, self.policy.queue.timeout - request.waited)
             request.deadline = self.now + min(request.patience, left)
+            request.expires = self.now + request.patience
             self.ask(request)
 
     def ask(self, request: Request) -> None:
@@ -308,6 +316,20 @@ class PoolMachine(RuleBasedStateMachine):
         self.forget(worker)
         lease.release(outcome, self.now, retry_after=retry_after)
 
+    @rule(identity=IDENTITIES, elsewhere=st.booleans())
+    def hold(self, identity: str, elsewhere: bool) -> None:
+        """Count a slot that another replica gave, beyond the cap or at a stranger too."""
+        worker = self.workers.get(identity)
+        spec = EndpointSpec(identity, "10.0.0.3", 8000) if worker is None else worker.spec
+        lease = self.pool.hold(spec, self.now, elsewhere=elsewhere)
+        if worker is None:
+            worker = self.workers[identity] = Worker(member=False)
+            worker.spec, worker.endpoint = spec, lease.endpoint
+            self.phases[lease.endpoint] = Phase.GONE
+        assert (lease.endpoint, lease.elsewhere) == (worker.endpoint, elsewhere)
+        worker.leases.append(lease)
+        worker.turn = self.turn = self.turn + 1
+
     @precondition(lambda self: self.workers)
     @rule(number=NUMBERS, sign=SIGNS)
     def observe(self, number: int, sign: Sign) -> None:
@@ -333,6 +355,9 @@ class PoolMachine(RuleBasedStateMachine):
         counts = {identity: len(worker.leases) for identity, worker in self.workers.items()}
         assert {i: e.in_flight for i, e in self.pool.endpoints.items()} == counts
         assert self.pool.in_flight == sum(counts.values())
+        held = {e: sum(lease.elsewhere for lease in w.leases) for e, w in self.workers.items()}
+        assert {i: e.elsewhere for i, e in self.pool.endpoints.items()} == held
+        assert self.pool.elsewhere == sum(held.values())
         assert self.pool.queued == len(self.waiting)
 
     @invariant()

@@ -178,3 +178,47 @@ def test_the_heap_stays_small_however_many_requests_end() -> None:
             end_request(picker, endpoint)
         assert len(picker._heap) <= 64 + 4 * len(picker)
     assert picks(picker, 3) == "abc"
+
+
+def test_a_slot_that_was_not_chosen_here_counts_from_then_on() -> None:
+    picker, endpoints = picker_of("ab")
+    picker.take(endpoints["a"])
+    assert picks(picker, 3) == "bab"
+
+
+def test_older_entries_of_one_that_was_taken_are_never_chosen() -> None:
+    picker, endpoints = picker_of("abc")
+    picks(picker, 6)
+    end_request(picker, endpoints["a"])  # an entry of a with a count of 1
+    for _ in range(3):
+        picker.take(endpoints["a"])  # 4 by now
+    assert picks(picker, 6) == "bcbcab"
+
+
+def test_one_that_may_not_be_chosen_can_be_taken_and_has_its_count_when_it_returns() -> None:
+    picker, endpoints = picker_of("ab")
+    picker.remove(endpoints["a"])
+    picker.take(endpoints["a"])
+    picker.take(endpoints["a"])
+    assert endpoints["a"] not in picker
+    picker.add(endpoints["a"])
+    assert picks(picker, 4, cap=3) == "bbab"
+
+
+def test_any_mixture_of_choices_and_takes_chooses_the_least_loaded() -> None:
+    random = Random(5)
+    picker, endpoints = picker_of("abcd")
+    for _ in range(3000):
+        endpoint = random.choice(list(endpoints.values()))
+        what = random.random()
+        if what < 0.3:
+            picker.take(endpoint)
+        elif what < 0.6 and endpoint.in_flight:
+            end_request(picker, endpoint)
+        elif what < 0.7:
+            (picker.remove if endpoint in picker else picker.add)(endpoint)
+        else:
+            counts = [e.in_flight for e in endpoints.values() if e in picker]
+            chosen = picker.pick(9)
+            assert (chosen is None) == (not counts or min(counts) >= 9)
+            assert chosen is None or chosen.in_flight == min(counts) + 1

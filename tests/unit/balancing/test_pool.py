@@ -397,3 +397,19 @@ def test_a_claimant_may_acquire_again_within_refused() -> None:
     pool.tick(1.0)
     assert (again.told, pool.queued) == (0, 1)
     assert [type(refusal) for refusal in client.refusals] == [QueueTimeout]
+
+
+# --- the request's own deadline
+
+
+def test_no_slot_is_given_to_a_request_past_its_own_deadline() -> None:
+    pool, late, after = pool_of("a"), Client(), Client()
+    lease = take(pool)
+    wait(pool, late, deadline=5.0)
+    wait(pool, after)
+    lease.release(Outcome.ANSWERED, 5.0)  # before the tick that ends the wait
+    assert (late.told, after.lease.endpoint.name) == (0, "a")
+    after.lease.release(Outcome.ANSWERED, 5.0)
+    wait(pool, late, now=6.0, deadline=6.0)
+    pool.tick(6.0)
+    assert [type(refusal) for refusal in late.refusals] == [QueueTimeout, QueueTimeout]

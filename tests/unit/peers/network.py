@@ -97,9 +97,7 @@ class End:
         if not (self.open and self.process.alive):
             return
         self.open = False
-        if self.dial is not None and self.dial.over:  # else it will be given up in time
-            self.process.replica.link_lost(self, self.process.world.now)
-        elif self.dial is None:
+        if self.dial is None or self.dial.over:
             self.process.replica.link_lost(self, self.process.world.now)
         else:
             self.dial.failed()

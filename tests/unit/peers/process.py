@@ -1,6 +1,6 @@
 """A simulated replica's process: its pools, its requests, and what it is told and does in time."""
 
-from functools import partial
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -187,22 +187,13 @@ class Process:
 
     # --- time
 
-    def tick(self, random: Random) -> None:
-        """Do what is due, in any order."""
-        now = self.world.now
-        chores = [
-            partial(self.replica.tick, now),
-            self._tick_pools,
-            self._sweep,
-            partial(self.store.give_up, now - TIMEOUT),
-            self._give_up_dial,
-        ]
-        random.shuffle(chores)
-        for chore in chores:
-            chore()
-        if self.stopping and not any(not call.over for call in self.store.calls):
-            self.world.kube.pods.pop(self.pod, None)
-            self.die()
+    @property
+    def chores(self) -> list[Callable[[], None]]:
+        """What is due from time to time, in any order."""
+        return [self._tick, self._tick_pools, self._sweep, self._give_up, self._part]
+
+    def _tick(self) -> None:
+        self.replica.tick(self.world.now)
 
     def _tick_pools(self) -> None:
         for pool in self.pools.values():
@@ -217,7 +208,13 @@ class Process:
             if request.expires <= self.world.now:
                 request.ends(Outcome.EXPIRED)
 
-    def _give_up_dial(self) -> None:
+    def _part(self) -> None:
+        if self.stopping and not any(not call.over for call in self.store.calls):
+            self.world.kube.pods.pop(self.pod, None)
+            self.die()
+
+    def _give_up(self) -> None:
+        self.store.give_up(self.world.now - TIMEOUT)
         if self.dialing is not None and self.world.now - self.dialing.started >= DIALING:
             self.dialing.failed()
 

@@ -1,8 +1,8 @@
 """The replicas' protocol against everything that may happen to it.
 
-Hypothesis plays with a `World`: several replicas with real pools, workers that refuse nothing, and a
-network, an API, processes and clocks of which nothing can be relied on. The world judges each start
-of a request at its worker, and what is left in the end, when all is well again.
+Hypothesis plays with a `World`: several replicas with real pools, workers that refuse nothing, and
+a network, an API, processes and clocks of which nothing can be relied on. The world judges each
+start of a request at its worker, and what is left in the end, when all is well again.
 """
 
 from hypothesis import settings
@@ -44,7 +44,7 @@ class PeersMachine(RuleBasedStateMachine):
     def run_shortly(self, seed: int, steps: int) -> None:
         self.do("run", steps, 1 / 32, seed)
 
-    @rule(seed=SEEDS, steps=st.sampled_from([1, 2, 4, 16]))
+    @rule(seed=SEEDS, steps=st.sampled_from([1, 2, 4, 16, 32]))
     def run(self, seed: int, steps: int) -> None:
         self.do("run", steps, 0.25, seed)
 
@@ -57,9 +57,9 @@ class PeersMachine(RuleBasedStateMachine):
         for number in numbers:
             self.do("nudge", number)
 
-    @rule(number=FEW, seed=SEEDS)
-    def tick(self, number: int, seed: int) -> None:
-        self.do("tick", number, seed)
+    @rule(number=FEW, chore=st.integers(0, 4))
+    def tick(self, number: int, chore: int) -> None:
+        self.do("tick", number, chore)
 
     @rule(number=NUMBERS, pools=st.lists(st.integers(0, 1), min_size=1, max_size=4), life=LIVES)
     def ask(self, number: int, pools: list[int], life: float) -> None:
@@ -131,6 +131,15 @@ class PeersMachine(RuleBasedStateMachine):
     def cut(self, number: int, others: set[int]) -> None:
         for other in sorted(others):
             self.do("cut", number, other)
+
+    @rule(number=FEW, but=st.integers(0, 4))
+    def isolate(self, number: int, but: int) -> None:
+        self.do("isolate", number, but)
+
+    @rule(number=FEW, life=LIVES, steps=st.sampled_from([4, 16, 32]), seed=SEEDS)
+    def doze(self, number: int, life: float, steps: int, seed: int) -> None:
+        self.do("fill", life)
+        self.do("doze", number, steps, seed)
 
     @rule(number=FEW, steps=st.sampled_from([1, 4, 16]), seed=SEEDS)
     def kill_later(self, number: int, steps: int, seed: int) -> None:

@@ -14,8 +14,8 @@ from tests.unit.peers.world import World
 def a_world(*pods: str, pool: str = "cancel", endpoints: int = 1) -> tuple[World, list[Process]]:
     """Return replicas of which the first decides, and the others follow."""
     world = World()
-    for number, _ in enumerate(pods):
-        world.start(number, 0, 1, 1)
+    for number, pod in enumerate(pods):
+        world._start(pod, 0, 1, 1)
         world.run(4, 0.25, number)
     processes = list(world.processes.values())
     for process in processes:
@@ -108,7 +108,7 @@ def test_what_a_dead_replica_had_is_held_in_a_pool_that_becomes_known_later() ->
     world, (p,) = a_world("p", pool="finish")
     p.accept("finish", 16.0)
     world.kill(0, 1)
-    world.start(1, 0, 1, 1)
+    world._start("q", 0, 1, 1)
     run(world, 6.0)
     q = world.processes["q"]
     world._learn(q, "finish", 1, 1)
@@ -121,9 +121,9 @@ def test_what_a_dead_replica_had_is_held_in_a_pool_that_becomes_known_later() ->
 
 
 def test_and_what_it_had_said_that_it_holds() -> None:
-    world, (p, q) = a_world("p", "q", pool="finish")
+    world, (p, _) = a_world("p", "q", pool="finish")
     p.accept("finish", 16.0)
-    world.start(2, 0, 1, 1)
+    world._start("r", 0, 1, 1)
     run(world, 1.0)
     p.replica.leave()  # to the one that came last, which knows no pool
     run(world, 1.0)
@@ -143,7 +143,7 @@ def test_and_what_it_had_said_that_it_holds() -> None:
 def test_one_that_joined_and_died_before_it_came_does_not_stay_in_the_lease() -> None:
     world, (p,) = a_world("p")
     cut(world, "p", "q")
-    world.start(1, 0, 1, 1)
+    world._start("q", 0, 1, 1)
     run(world, 2.0)
     assert len(world.kube.members) == 2
     world.kill(1, 1)
@@ -192,10 +192,35 @@ def test_a_report_leaves_out_what_is_past_its_deadline() -> None:
     s.stopped = False
     for _ in range(40):  # it hears of the new arbiter before it notices the time
         world.advance(1 / 16)
-        q.tick(Random(1))
+        for chore in q.chores:
+            chore()
         s.replica.tick(world.now)
         world.flow(Random(1))
     assert s.replica.role is Role.FOLLOWING
     run(world, 1.0)
+    assert count(world) == 1
+    world.settle()
+
+
+def test_a_dead_replica_stays_in_the_lease_until_workers_have_stopped() -> None:
+    """The next arbiter may know a pool that this one does not."""
+    world, (p,) = a_world("p")
+    world._start("q", 0, 1, 1)
+    run(world, 1.0)
+    p.accept("cancel", 16.0)
+    world.kill(0, 1)
+    world.run(5, 1 / 32, 0)  # q takes over, and knows of no pool
+    q = world.processes["q"]
+    assert q.replica.role is Role.DECIDING
+    q.replica.pod_read(p.member, None, world.now)
+    world.run(1, 1 / 32, 0)
+    world._start("r", 1 | 1 << 2, 1, 1)
+    world.run(4, 1 / 32, 0)
+    q.replica.leave()
+    world.run(4, 1 / 32, 0)
+    r = world.processes["r"]
+    assert r.replica.role is Role.DECIDING
+    r.accept("cancel", 16.0)
+    run(world, 4.0)
     assert count(world) == 1
     world.settle()

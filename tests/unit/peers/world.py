@@ -6,7 +6,8 @@ operation; `settle` heals all that is broken, lets time run, and judges what is 
 
 What is promised, and so asserted: never more than the cap run at an endpoint. A request ends at its
 deadline at the latest, that of a dead process within `WORKERS_STOP` where workers stop then. Caps
-that change are obeyed by each process in its time: the highest is what counts.
+that change are obeyed by each process in its time: the highest is what counts. A process knows the
+pools whose requests outlive it from its start; others, and all endpoints, it may learn of later.
 """
 
 from functools import partial
@@ -88,12 +89,12 @@ class World:
         random = Random(seed)
         for _ in range(steps):
             self.advance(seconds)
-            doing = [partial(p.tick, random) for p in self.processes.values()]
-            doing = [do for p, do in zip(self.processes.values(), doing, strict=True) if p.awake]
-            random.shuffle(doing)
-            for tick in doing:
-                tick()
-                self.flow(random)
+            chores = [(p, do) for p in self.processes.values() for do in p.chores]
+            random.shuffle(chores)
+            for process, do in chores:
+                if process.awake:
+                    do()
+                    self.flow(random)
             self.flow(random)
 
     def flow(self, random: Random) -> None:
@@ -111,10 +112,10 @@ class World:
         if channels:
             channels[number % len(channels)].deliver()
 
-    def tick(self, number: int, seed: int) -> None:
-        """Let one process notice the time."""
+    def tick(self, number: int, chore: int) -> None:
+        """Let one process notice the time, in one of its ways."""
         if process := self._one(number, awake=True):
-            process.tick(Random(seed))
+            process.chores[chore % len(process.chores)]()
 
     # --- operations: requests
 
@@ -159,7 +160,7 @@ class World:
         pod = PODS[number % len(PODS)]
         old = self.processes.get(pod)
         if old is None or not old.alive:
-            self._start(pod, knows, cap, version)
+            self._start(pod, knows | 2, cap, version)
 
     def _start(self, pod: str, knows: int, cap: int, version: int) -> None:
         if pod not in self.kube.pods:
@@ -251,6 +252,20 @@ class World:
         one, two = places[number % len(PODS)], places[other % len(places)]
         if one != two:
             self.cuts ^= {frozenset({one, two})}
+
+    def isolate(self, number: int, but: int) -> None:
+        """Cut a place off from the API, and from all others but one."""
+        for other in range(len(PODS) + 1):
+            place = frozenset({PODS[number % len(PODS)], [*PODS, API][other]})
+            if other not in {number % len(PODS), but} and place not in self.cuts:
+                self.cut(number, other)
+
+    def doze(self, number: int, steps: int, seed: int) -> None:
+        """Stop a process while all others go on, and let it go on then."""
+        if process := self._one(number, awake=True):
+            process.stopped = True
+            self.run(steps, 0.25, seed)
+            process.stopped = False
 
     def heal(self) -> None:
         """Mend the network."""
