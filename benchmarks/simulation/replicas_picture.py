@@ -30,7 +30,7 @@ def replicas(results: Mapping[str, Any]) -> Figure:
         f" {each.workload.load:g}, {each.workload.mean:g} s"
         for each in SETTINGS
     }
-    names = {name: told.replace("…", "told, net") for name, told in WAY_NAMES.items()}
+    names = {name: told.replace("… and", "told counts, net,") for name, told in WAY_NAMES.items()}
     figure = drawing(9.6, 3.9)
     waits, beyond, disorder = figure.subplots(1, 3, sharey=True, width_ratios=(1.4, 1, 1))
     draw = partial(draw_rows, rows=rows, marks=_MARKS, names=names)
@@ -40,7 +40,7 @@ def replicas(results: Mapping[str, Any]) -> Figure:
     waits.axvline(1.0, color=FAINT, linewidth=0.8, zorder=0)
     tidy(waits, "Mean wait, over one balancer's", "×; 1 is one balancer")
     draw(beyond, found, "beyond", factor=100.0)
-    tidy(beyond, "Sent beyond the cap", "% of sendings; the line is the seeds' range")
+    tidy(beyond, "Sent beyond the cap", "% of what was sent")
     draw(disorder, found, "disorder", factor=100.0)
     tidy(disorder, "Overtook another", "% of the requests")
     figure.legend(*waits.get_legend_handles_labels(), ncols=3, loc="outside lower center")
