@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 
 from app import __version__
 from app.admin import dashboard, metrics
-from app.admin.pools import Numbered, ServedPool, ServedPools, router
+from app.admin.pools import ServedPool, ServedPools, router
 from app.admin.workers import Workers, workers_of
 from app.discovery.list_watch import Condition
+from app.telemetry.ring import Ring
 
 
 class View(Protocol):
@@ -26,8 +27,8 @@ class View(Protocol):
         """The pools."""
 
     @property
-    def ring(self) -> Numbered:
-        """What happened to the workers."""
+    def ring(self) -> Ring:
+        """What happened."""
 
     @property
     def discovery(self) -> Condition | None:

@@ -37,8 +37,8 @@ from app.proxy.listener import Listener
 from app.proxy.proxy import Proxy
 from app.runtime.limits import most_connections, most_worker_connections, raise_open_files
 from app.runtime.pools import Parts, Pools
-from app.runtime.ring import Ring
 from app.telemetry.access_log import AccessLog
+from app.telemetry.ring import Ring
 
 if TYPE_CHECKING:
     from app.telemetry.tracing import Tracing
@@ -69,7 +69,7 @@ class Balancer:
             self.proxy,
             Parts(
                 self._follow_service,
-                self.ring.observer,
+                self.ring,
                 self._access_log,
                 self.unready,
                 counted,

@@ -19,7 +19,7 @@ from time import monotonic
 
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.lease import Outcome
-from app.balancing.pool import Pool, PoolObserver
+from app.balancing.pool import Pool
 from app.config.resource import Identity
 from app.config.routing import Claim, resolve
 from app.config.workerpool import RouteSpec, WorkerPool
@@ -30,11 +30,11 @@ from app.probing.prober import Prober
 from app.proxy.backend import RequestTracing
 from app.proxy.proxy import Proxy
 from app.telemetry.requests import RequestLog
+from app.telemetry.ring import Ring
 from app.telemetry.state import Telemetry
 
 log = logging.getLogger(__name__)
 
-Observe = Callable[[Pool], PoolObserver]
 MakeLog = Callable[[Pool], RequestLog | None]
 MakeTracing = Callable[[Pool], RequestTracing]
 Unready = Callable[[], list[str]]
@@ -50,12 +50,14 @@ class ServedPool:
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
         self.backend = proxy.add(self.pool)
         self.telemetry = Telemetry(
-            self.pool, lambda: sum(self.retries.values()), parts.access_log(self.pool)
+            self.pool,
+            lambda: sum(self.retries.values()),
+            parts.access_log(self.pool),
+            parts.ring,
         )
         self.backend.requests = self.telemetry.requests if parts.counted else None
         self.backend.events = self.telemetry.events
         self.backend.tracing = None if parts.tracing is None else parts.tracing(self.pool)
-        self.pool.observers.append(parts.observe(self.pool))
         self.identity: Identity | None = None
         """The WorkerPool that it is; None for that of a file."""
 
@@ -118,6 +120,7 @@ class ServedPool:
     def stop(self) -> None:
         """End what `start` began."""
         self.telemetry.closed.set()
+        self.telemetry.events.close()
         if self._task is not None:
             self._task.cancel()
 
@@ -150,8 +153,8 @@ class Parts:
     """What each pool needs of the balancer."""
 
     make_kubernetes: MakeKubernetes
-    observe: Observe
-    """Makes an observer of the pool."""
+    ring: Ring
+    """Keeps the events of all."""
 
     access_log: MakeLog
     unready: Unready

@@ -222,12 +222,38 @@ async def test_an_ejection_has_a_number(tmp_path: Path) -> None:
         worker = await rig.worker(service)
         await rig.apply(service, queue={"timeout": "100ms"})
         await rig.serves(service)
-        assert (await rig.admin("/events"))["last"] == 0
+        before = (await rig.admin("/events"))["last"]
         await rig._stack.aclose()  # its port refuses from now on
         await rig.get("/")
-        told = await rig.admin("/events")
-        assert (told["last"], told["lost"]) == (1, 0)
-        [event] = told["events"]
-        assert (event["pool"], event["kind"]) == (service, "Ejected")
+        told = await rig.admin(f"/events?since={before}")
+        assert told["lost"] == 0
+        assert [event["number"] for event in told["events"]] == list(
+            range(before + 1, told["last"] + 1)
+        )
+        (event,) = (event for event in told["events"] if event["kind"] == "ejected")
+        assert event["pool"] == service
         assert (event["worker"], event["address"]) == ("gone-0", f"127.0.0.1:{worker.port}")
-        assert (await rig.admin("/events?since=1"))["events"] == []
+        assert event["after"] == 0.0
+        shown = next(iter(rig.balancer.pools.served)).telemetry.events
+        assert [each.number for each in shown][-len(told["events"]) :] == [
+            each["number"] for each in told["events"]
+        ]
+        assert (await rig.admin(f"/events?since={told['last']}"))["events"] == []
+
+
+async def test_all_pools_are_numbered_together_and_one_that_left_stays(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        for name in ("a", "b"):
+            await rig.worker(name)
+            await rig.apply(name, routes=[{"host": name}])
+            await rig.serves(*"ab"[: "ab".index(name) + 1])
+        told = await rig.admin("/events")
+        assert [event["number"] for event in told["events"]] == list(range(1, told["last"] + 1))
+        assert {event["pool"] for event in told["events"]} == {"a", "b"}
+        await rig.delete("a")
+        await eventually(lambda: len(rig.balancer.pools.everyone()) == 1)
+        after = await rig.admin("/events")
+        assert after["lost"] == 0
+        assert after["events"][-1]["text"] == "WorkerPool a is no longer this balancer's"
+        (left,) = rig.balancer.pools.served
+        assert {event.pool for event in left.telemetry.events} == {"b"}
