@@ -46,7 +46,12 @@ async def test_pools_by_host_and_by_path(tmp_path: Path) -> None:
         one = await rig.admin("/workers?pool=hosted")
         assert one["pool"] == "hosted"
         missing = await rig.admin("/workers")
-        assert missing == {"detail": "add ?pool=NAME; the pools here: embed, hosted, rest"}
+        assert missing["detail"] == "add ?pool=NAME; the pools here: embed, hosted, rest"
+        assert missing["pools"][0] == {
+            "name": "embed", "in_flight": 0, "queued": 0, "rotation": 1, "workers": 1,
+        }  # fmt: skip
+        missing = await rig.admin("/stream?pool=other")
+        assert missing["detail"].startswith("there is no pool other; add ?pool=NAME")
 
 
 async def test_the_older_pool_has_the_route_until_it_goes(tmp_path: Path) -> None:
