@@ -230,8 +230,9 @@ class Balancer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            self.proxy.tick(monotonic())
-            self.pools.tick()
+            now = monotonic()
+            self.proxy.tick(now)
+            self.pools.tick(now)
 
     async def _watch_pools(self) -> None:
         if self._pool_watch is not None:

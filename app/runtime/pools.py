@@ -29,13 +29,13 @@ from app.discovery.pools import PoolResource
 from app.probing.prober import Prober
 from app.proxy.backend import RequestTracing
 from app.proxy.proxy import Proxy
-from app.telemetry.requests import RequestLog
+from app.telemetry.access_log import AccessLog
 from app.telemetry.ring import Ring
 from app.telemetry.state import Telemetry
 
 log = logging.getLogger(__name__)
 
-MakeLog = Callable[[Pool], RequestLog | None]
+MakeLog = Callable[[Pool], AccessLog | None]
 MakeTracing = Callable[[Pool], RequestTracing]
 Unready = Callable[[], list[str]]
 
@@ -49,11 +49,9 @@ class ServedPool:
 
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name)
         self.backend = proxy.add(self.pool)
+        self.access_log = parts.access_log(self.pool)
         self.telemetry = Telemetry(
-            self.pool,
-            lambda: sum(self.retries.values()),
-            parts.access_log(self.pool),
-            parts.ring,
+            self.pool, lambda: sum(self.retries.values()), self.access_log, parts.ring
         )
         self.backend.requests = self.telemetry.requests if parts.counted else None
         self.backend.events = self.telemetry.events
@@ -121,6 +119,8 @@ class ServedPool:
         """End what `start` began."""
         self.telemetry.closed.set()
         self.telemetry.events.close()
+        if self.access_log is not None:
+            self.access_log.close()
         if self._task is not None:
             self._task.cancel()
 
@@ -235,9 +235,14 @@ class Pools:
         for served in self._served.values():
             served.stop()
 
-    def tick(self) -> None:
-        """Let go of the pools that have left, once their last request has ended."""
+    def tick(self, now: float) -> None:
+        """Let go of the pools that have left, once their last request has ended.
+
+        Called some times a second, for the sake of the access logs too.
+        """
         for name, served in list(self._served.items()):
+            if served.access_log is not None:
+                served.access_log.tick(now)
             if served.leaving and self._proxy.through_with(served.backend):
                 del self._served[name]
                 self._proxy.remove(served.backend)

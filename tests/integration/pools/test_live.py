@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.integration.pools.rig import NAMESPACE, Rig, eventually, running
 
@@ -262,3 +263,24 @@ async def test_all_pools_are_numbered_together_and_one_that_left_stays(tmp_path:
         assert after["events"][-1]["text"] == "WorkerPool a is no longer this balancer's"
         (left,) = rig.balancer.pools.served
         assert {event.pool for event in left.telemetry.events} == {"b"}
+
+
+async def test_the_access_log_tells_what_it_left_out_though_all_is_quiet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "leastwise.access")
+    async with running(tmp_path, access_log=True, access_log_rate=1) as rig:
+        await rig.worker("w")
+        await rig.apply("w")
+        await rig.serves("w")
+        for _ in range(3):
+            await rig.get("/")
+        told = "2 requests left out: more than the access log's rate pool=w left_out=2"
+        await eventually(lambda: caplog.messages[1:] == [told])
+        caplog.clear()
+        for _ in range(5):
+            await rig.get("/")
+    # At the end it tells at once what it had still to tell.
+    fields = [record.__dict__["fields"] for record in caplog.records]
+    written = sum("request_id" in each for each in fields)
+    assert written + sum(each.get("left_out", 0) for each in fields) == 5
