@@ -7,15 +7,17 @@ import asyncio
 from time import monotonic
 from typing import Annotated, Literal, Protocol
 
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from app import __version__
 from app.admin import dashboard, metrics
-from app.admin.pools import Numbered, ServedPool, ServedPools, router
+from app.admin.choosing import WhichPoolError, answer, choose
+from app.admin.pools import ServedPool, ServedPools, router
 from app.admin.workers import Workers, workers_of
 from app.discovery.list_watch import Condition
+from app.telemetry.ring import Ring
 
 
 class View(Protocol):
@@ -26,8 +28,8 @@ class View(Protocol):
         """The pools."""
 
     @property
-    def ring(self) -> Numbered:
-        """What happened to the workers."""
+    def ring(self) -> Ring:
+        """What happened."""
 
     @property
     def discovery(self) -> Condition | None:
@@ -98,13 +100,7 @@ def create_app(view: View) -> FastAPI:
         return "pong\n"
 
     def named(pool: str) -> ServedPool:
-        """Return the pool of that name; without one the only pool. Raises `HTTPException`."""
-        served = {each.pool.name: each for each in view.pools.served}
-        name = pool or next(iter(served), "")
-        if name not in served or (not pool and len(served) > 1):
-            names = ", ".join(served) or "none"
-            raise HTTPException(404, f"add ?pool=NAME; the pools here: {names}")
-        return served[name]
+        return choose(pool, view.pools.served)
 
     @app.get(
         "/workers",
@@ -118,7 +114,12 @@ def create_app(view: View) -> FastAPI:
 
     app.include_router(router(view))
     app.include_router(metrics.router(lambda: view.pools.served))
-    app.include_router(dashboard.router(named))
+    app.include_router(dashboard.router(named, lambda: view.pools.served))
+
+    @app.exception_handler(WhichPoolError)
+    async def which_pool(request: Request, error: WhichPoolError) -> Response:  # noqa: ARG001
+        return answer(error)
+
     return app
 
 

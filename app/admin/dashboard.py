@@ -5,7 +5,7 @@ They hold no data, so they may be served to anybody; the feed is what an access 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Annotated
 
@@ -35,8 +35,8 @@ _HEADERS = {
 }
 
 
-def router(named: Callable[[str], Watched]) -> APIRouter:
-    """Serve the dashboard; `named` returns the pool of a name, or raises `HTTPException`."""
+def router(named: Callable[[str], Watched], pools: Callable[[], Sequence[Watched]]) -> APIRouter:
+    """Serve the dashboard; `named` returns the one of `pools` that is asked for, or raises."""
     routes = APIRouter(include_in_schema=False)
     feeds: dict[Watched, Feed] = {}
     content = {
@@ -61,7 +61,7 @@ def router(named: Callable[[str], Watched]) -> APIRouter:
         if view not in feeds:
             for idle in [known for known, feed in feeds.items() if not feed.watchers]:
                 del feeds[idle]  # maybe of a pool that is no more
-            feeds[view] = Feed(view)
+            feeds[view] = Feed(view, pools)
         feed = feeds[view]
         try:
             messages = feed.watch()

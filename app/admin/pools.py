@@ -4,10 +4,9 @@ Read every few seconds by `leastwise operator`, which sums it up over the replic
 with more than one pool, too.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from time import monotonic
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -16,6 +15,7 @@ from app.admin.view import Watched
 from app.admin.workers import Worker, workers_by_name
 from app.config.resource import Identity
 from app.config.workerpool import RouteSpec
+from app.telemetry.ring import Event, Ring
 
 
 class ServedPool(Watched, Protocol):
@@ -40,24 +40,13 @@ class ServedPools(Protocol):
     def served(self) -> Sequence[ServedPool]: ...  # noqa: D102
 
 
-class Numbered(Protocol):
-    """Numbered events; see `app.runtime.ring`."""
-
-    @property
-    def instance(self) -> str: ...  # noqa: D102
-    @property
-    def last(self) -> int: ...  # noqa: D102
-
-    def since(self, number: int) -> tuple[Sequence[Any], int]: ...  # noqa: D102
-
-
 class View(Protocol):
     """What is needed of the balancer."""
 
     @property
     def pools(self) -> ServedPools: ...  # noqa: D102
     @property
-    def ring(self) -> Numbered: ...  # noqa: D102
+    def ring(self) -> Ring: ...  # noqa: D102
 
 
 class PoolState(BaseModel):
@@ -82,15 +71,25 @@ class PoolStates(BaseModel):
 
 
 class Happened(BaseModel):
-    """One event."""
+    """One event, as the dashboard and the log tell it."""
 
-    number: int = Field(description="from 1, without gaps, as long as the process runs")
+    number: int = Field(description="grows by one for all pools, as long as the process runs")
     time: float = Field(description="seconds of the epoch")
     pool: str
-    kind: str = Field(description="Ejected or Returned")
-    worker: str
+    kind: str = Field(
+        description="joined, ejected, back, draining, unready, left, probe, config, balancer; "
+        "lost, of a request that lost its worker"
+    )
+    text: str = Field(description="all of it in words")
+    worker: str = Field(description="empty where it is about none, or about many at once")
     address: str
+    phase: str
     reason: str
+    in_flight: int = Field(description="requests that the worker had")
+    after: float | None = Field(
+        description="seconds: of an ejection since the first sign, of a return since the ejection"
+    )
+    request_id: str
 
 
 class Events(BaseModel):
@@ -111,17 +110,16 @@ def router(view: View) -> APIRouter:
         now = monotonic()
         return PoolStates(pools=[_state(served, now) for served in view.pools.served])
 
-    @routes.get("/events", summary="What happened to the workers")
+    @routes.get("/events", summary="What happened, in all pools")
     async def events(
         since: Annotated[int, Query(ge=0, description="the number of the last one known")] = 0,
     ) -> Events:
         happened, lost = view.ring.since(since)
-        found: list[Mapping[str, Any]] = [asdict(event) for event in happened]
         return Events(
             instance=view.ring.instance,
             last=view.ring.last,
             lost=lost,
-            events=[Happened(**event) for event in found],
+            events=[_happened(event) for event in happened],
         )
 
     return routes
@@ -140,4 +138,21 @@ def _state(served: ServedPool, now: float) -> PoolState:
         in_flight=pool.own_in_flight,
         queued=pool.own_queued,
         workers=workers_by_name(served, now),
+    )
+
+
+def _happened(event: Event) -> Happened:
+    return Happened(
+        number=event.number,
+        time=event.at,
+        pool=event.pool,
+        kind=event.kind,
+        text=event.text,
+        worker=event.worker,
+        address=event.address,
+        phase=event.phase,
+        reason=event.reason,
+        in_flight=event.in_flight,
+        after=event.after,
+        request_id=event.request_id,
     )

@@ -9,10 +9,11 @@ everything again.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from app import __version__
+from app.admin.choosing import briefs
 from app.admin.metrics import told_apart
 from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
@@ -44,8 +45,10 @@ class TooManyError(Exception):
 class Feed:
     """What all streams of one balancer share."""
 
-    def __init__(self, view: Watched) -> None:
+    def __init__(self, view: Watched, pools: Callable[[], Sequence[Watched]] | None = None) -> None:
+        """Tell of the pool `view`, and that it is one of `pools`; None if it is alone."""
         self._view = view
+        self._pools = pools or (lambda: [view])
         self._queues: set[asyncio.Queue[bytes | None]] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._lines: dict[str, Line] = {}
@@ -165,6 +168,7 @@ class Feed:
                 "client_connections": clients,
                 "worker_connections": workers,
             },
+            "pools": briefs(self._pools()),
             "troubles": self._troubles(),
             "watch": None if watch is None else {"name": watch.name, "up": watch.watching},
         }

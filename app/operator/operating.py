@@ -46,9 +46,10 @@ _GIVE_UP = 5.0
 """Seconds for the last words at the end."""
 
 _NOTES = {
-    "Ejected": ("WorkerEjected", "Worker {worker} was taken out of rotation: {reason}.", True),
-    "Returned": ("WorkerReturned", "Worker {worker} is back in rotation.", False),
+    "ejected": ("WorkerEjected", "Worker {worker} was taken out of rotation: {reason}.", True),
+    "back": ("WorkerReturned", "Worker {worker} is back in rotation.", False),
 }
+"""Of which of the balancers' events Kubernetes is told, and how."""
 
 
 class Operating:
@@ -199,7 +200,9 @@ class Operating:
     def _take_events(self, look: Look, judged: list[Judged]) -> None:
         mine = {each.identity.name: each.identity for each in judged}
         for event in look.events:
-            if event.pool in mine:
+            # Those without `after` are no news: one that is out is seen again, one is ready that
+            # was never ejected.
+            if event.pool in mine and event.kind in _NOTES and event.after is not None:
                 self._teller.note(_notice(mine[event.pool], event), event.time)
         self._teller.forget((identity.uid for identity in mine.values()), time())
         there = {each.identity.uid for each in judged}
@@ -243,8 +246,9 @@ class Operating:
 
 
 def _notice(pool: Identity, event: ToldEvent) -> Notice:
-    reason, note, warning = _NOTES.get(event.kind, (event.kind, "{worker}: {reason}", False))
-    text = note.format(worker=event.worker, reason=event.reason)
+    reason, note, warning = _NOTES[event.kind]
+    known = {"worker": event.worker, "reason": event.reason}
+    text = note.format(**known) if event.worker else event.text  # that of many workers at once
     return Notice(pool, reason, text, warning, event.worker)
 
 

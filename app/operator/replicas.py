@@ -59,14 +59,16 @@ class _ToldPools(_Told):
 
 
 class ToldEvent(_Told):
-    """Something that happened to a worker."""
+    """Something that happened."""
 
     number: int
     time: float
     pool: str
     kind: str
+    text: str
     worker: str
     reason: str
+    after: float | None
 
 
 class _ToldEvents(_Told):

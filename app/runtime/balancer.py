@@ -38,8 +38,8 @@ from app.proxy.proxy import Proxy
 from app.runtime.limits import most_connections, most_worker_connections, raise_open_files
 from app.runtime.pools import Parts, Pools
 from app.runtime.replicas import make_runner
-from app.runtime.ring import Ring
 from app.telemetry.access_log import AccessLog
+from app.telemetry.ring import Ring
 
 if TYPE_CHECKING:
     from app.telemetry.tracing import Tracing
@@ -79,7 +79,7 @@ class Balancer:
             self.proxy,
             Parts(
                 self._follow_service,
-                self.ring.observer,
+                self.ring,
                 self._access_log,
                 self.unready,
                 counted,
@@ -250,8 +250,9 @@ class Balancer:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            self.proxy.tick(monotonic())
-            self.pools.tick()
+            now = monotonic()
+            self.proxy.tick(now)
+            self.pools.tick(now)
 
     async def _watch_pools(self) -> None:
         if self._pool_watch is not None:

@@ -19,7 +19,6 @@ from time import monotonic
 
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.lease import Outcome
-from app.balancing.observers import PoolObserver
 from app.balancing.pool import Pool
 from app.config.resource import Identity
 from app.config.routing import Claim, resolve
@@ -32,13 +31,13 @@ from app.peers.view import Standing
 from app.probing.prober import Prober
 from app.proxy.backend import RequestTracing
 from app.proxy.proxy import Proxy
-from app.telemetry.requests import RequestLog
+from app.telemetry.access_log import AccessLog
+from app.telemetry.ring import Ring
 from app.telemetry.state import Telemetry
 
 log = logging.getLogger(__name__)
 
-Observe = Callable[[Pool], PoolObserver]
-MakeLog = Callable[[Pool], RequestLog | None]
+MakeLog = Callable[[Pool], AccessLog | None]
 MakeTracing = Callable[[Pool], RequestTracing]
 Unready = Callable[[], list[str]]
 
@@ -52,13 +51,13 @@ class ServedPool:
 
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name, key=key)
         self.backend = proxy.add(self.pool)
+        self.access_log = parts.access_log(self.pool)
         self.telemetry = Telemetry(
-            self.pool, lambda: sum(self.retries.values()), parts.access_log(self.pool)
+            self.pool, lambda: sum(self.retries.values()), self.access_log, parts.ring
         )
         self.backend.requests = self.telemetry.requests if parts.counted else None
         self.backend.events = self.telemetry.events
         self.backend.tracing = None if parts.tracing is None else parts.tracing(self.pool)
-        self.pool.observers.append(parts.observe(self.pool))
         self.identity: Identity | None = None
         """The WorkerPool that it is; None for that of a file."""
 
@@ -129,6 +128,9 @@ class ServedPool:
     def stop(self) -> None:
         """End what `start` began, with no request left."""
         self.telemetry.closed.set()
+        self.telemetry.events.close()
+        if self.access_log is not None:
+            self.access_log.close()
         if self._peers is not None:
             self._peers.remove_pool(self.pool)
         if self._task is not None:
@@ -165,8 +167,8 @@ class Parts:
     """What each pool needs of the balancer."""
 
     make_kubernetes: MakeKubernetes
-    observe: Observe
-    """Makes an observer of the pool."""
+    ring: Ring
+    """Keeps the events of all."""
 
     access_log: MakeLog
     unready: Unready
@@ -250,9 +252,14 @@ class Pools:
         for served in self._served.values():
             served.stop()
 
-    def tick(self) -> None:
-        """Let go of the pools that have left, once their last request has ended."""
+    def tick(self, now: float) -> None:
+        """Let go of the pools that have left, once their last request has ended.
+
+        Called some times a second, for the sake of the access logs too.
+        """
         for name, served in list(self._served.items()):
+            if served.access_log is not None:
+                served.access_log.tick(now)
             if served.leaving and self._proxy.through_with(served.backend):
                 del self._served[name]
                 self._proxy.remove(served.backend)

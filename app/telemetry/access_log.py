@@ -2,7 +2,8 @@
 
 Off unless it is configured; then `RequestStats.log` is an `AccessLog`, and what it costs (some
 15 µs a line) is bounded by its rate. When there is more to tell than the rate admits, the next
-line that is written says how many were left out, so that nobody takes silence for quiet.
+line that is written says how many were left out, or, if none comes within a second, a line of its
+own by `tick`, so that nobody takes silence for quiet.
 Requests that failed have a bound of their own, as high: good ones do not push them out.
 
 The query is left out unless asked for, since secrets stand in queries.
@@ -20,6 +21,8 @@ log = logging.getLogger("leastwise.access")
 
 _SERVER_ERROR: Final = 500
 _LONGEST_PATH: Final = 2048
+_PATIENCE: Final = 1.0
+"""Seconds for which what was left out waits for another line to be told with."""
 
 
 class _Bound:
@@ -30,12 +33,15 @@ class _Bound:
         self._most = self._left = max(1.0, rate)
         self._at = 0.0
         self.left_out = 0
+        self.since = 0.0
+        """When the first of these was."""
 
     def admits(self, now: float) -> bool:
         """Take one line, if there is one left."""
         self._left = min(self._most, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1.0:
+            self.since = self.since if self.left_out else now
             self.left_out += 1
             return False
         self._left -= 1.0
@@ -63,6 +69,25 @@ class AccessLog:
         text = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _SAID)
         head = f"{fields['method']} {fields['path']} {fields['status']} {fields['ending']}"
         log.info("%s %s", head, text, extra={"fields": fields})
+
+    def tick(self, now: float) -> None:
+        """Tell what was left out, if no line came that could. `now` is of `time.monotonic()`."""
+        for bound in (self._good, self._bad):
+            if bound.left_out and now - bound.since >= _PATIENCE:
+                self._tell(bound)
+
+    def close(self) -> None:
+        """Tell what was left out, since there will be no further line."""
+        for bound in (self._good, self._bad):
+            if bound.left_out:
+                self._tell(bound)
+
+    def _tell(self, bound: _Bound) -> None:
+        number, bound.left_out = bound.left_out, 0
+        what = "failed requests" if bound is self._bad else "requests"
+        fields = {"pool": self._pool.name, "left_out": number, "failed": bound is self._bad}
+        text = "%d %s left out: more than the access log's rate pool=%s left_out=%d"
+        log.info(text, number, what, self._pool.name, number, extra={"fields": fields})
 
 
 _SAID = frozenset({"method", "path", "status", "ending"})

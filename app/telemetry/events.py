@@ -1,29 +1,27 @@
-"""What happened to the workers and to the balancer: the last events, and the log's lines of them.
+"""What happens to a pool's workers and to the balancer, made into events and lines of the log.
 
-Observes a pool; the composition root adds what is no change of a worker by `note`, and brackets
-each snapshot of discovery with `together`: a line for each of 1,000 workers that join at once would
-hold up all requests for 10 ms, and nobody would read them. Each event has
-a number, the same here, in the log and on the dashboard's time line. What comes and goes by the
-second (suspicion without a consequence, a worker that says "full") is in the log at level DEBUG
-only: it would push everything else out.
+Observes a pool, and puts into the balancer's ring (`app.telemetry.ring`) what it makes of that; the
+composition root adds what is no change of a worker by `note`, and brackets each snapshot of
+discovery with `together`: a line for each of 1,000 workers that join at once would hold up all
+requests for 10 ms, and nobody would read them. Each event has a number, the same in the ring, in
+the log, on the dashboard's time line and for the operator. What comes and goes by the second
+(suspicion without a consequence, a worker that says "full") is in the log at level DEBUG only: it
+would push everything else out.
 """
 
 import logging
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.health import Health, Sign
 from app.balancing.lease import Outcome
+from app.balancing.pool import Pool
+from app.telemetry.ring import Event, Ring
 
 log = logging.getLogger("leastwise.events")
-
-KEPT = 500
-"""Events that are remembered."""
 
 FEW = 10
 """Up to so many changes of one kind, in one snapshot, are an event each."""
@@ -39,42 +37,6 @@ _PASSING = frozenset({Phase.SUSPECT, Phase.REFUSING})
 _LEVELS = {Phase.EJECTED: logging.WARNING}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened."""
-
-    number: int
-    at: float
-    """Seconds since 1970."""
-
-    kind: str
-    """What a person would call it: joined, ejected, back, draining, unready, left; config,
-    balancer; lost, of a request that lost its worker."""
-
-    text: str
-    worker: str = ""
-    phase: str = ""
-    reason: str = ""
-    in_flight: int = 0
-    """How many requests the worker had."""
-
-    after: float | None = None
-    """Seconds: of an ejection since the first sign of trouble, of a return since it was out."""
-
-    request_id: str = ""
-
-    def as_dict(self) -> dict[str, object]:
-        """Return what is set."""
-        return {name: value for name, value in asdict(self).items() if value not in {"", None}}
-
-    def fields(self) -> Mapping[str, object]:
-        """Return what is set and not said by a line of the log anyway."""
-        told = self.as_dict()
-        told["event"] = told.pop("number")
-        del told["text"], told["at"]
-        return told
-
-
 class _Change(NamedTuple):
     """What happened to one endpoint, as it was then."""
 
@@ -88,7 +50,7 @@ class _Change(NamedTuple):
     def passing(self) -> bool:
         """Whether it comes and goes by the second."""
         back = self.phase is Phase.READY and self.before in _PASSING
-        return back or self.phase in _PASSING
+        return (back and self.after is None) or self.phase in _PASSING
 
     @property
     def told(self) -> str:
@@ -106,45 +68,60 @@ class _Change(NamedTuple):
 
 
 class Events:
-    """The last events of one pool, and how often workers were ejected."""
+    """The events of one pool, and how often its workers were ejected."""
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
-        self._numbers = 0
-        self._kept: deque[Event] = deque(maxlen=KEPT)
+    def __init__(self, pool: Pool, ring: Ring) -> None:
+        """Observe `pool`; keep its events in `ring`."""
+        self._pool = pool
+        self._ring = ring
         self._gathered: list[_Change] | None = None
         """What happened within `together`; None outside of it."""
 
         self._doubted: dict[str, float] = {}
         self._out: dict[str, float] = {}
+        """Since when those are out that were ejected and are not back: Kubernetes may call one
+        unready meanwhile."""
+
         self.ejections: Counter[Sign] = Counter()
         """By the sign that ejected."""
 
+        pool.observers.append(self)
+
     def __iter__(self) -> Iterator[Event]:
         """All that are remembered, the oldest first."""
-        return iter(self._kept)
+        return iter(self._ring.of(self))
 
     @property
     def last(self) -> int:
-        """The number of the newest event; 0 before the first."""
-        return self._numbers
+        """The number of the ring's newest event; 0 before the first."""
+        return self._ring.last
+
+    @property
+    def instance(self) -> str:
+        """Which process numbers them."""
+        return self._ring.instance
 
     def since(self, number: int) -> list[Event]:
-        """Return the events after that number."""
-        if number >= self._numbers:
+        """Return this pool's events after that number."""
+        if number >= self._ring.last:
             return []
-        return [event for event in self._kept if event.number > number]
+        return [event for event in self if event.number > number]
+
+    def close(self) -> None:
+        """The pool is no more."""
+        self._ring.release(self)
 
     def note(self, kind: str, text: str, level: int = logging.INFO) -> None:
         """Remember and log what is no change of a worker's phase."""
-        self._add(Event(self._next(), self._wall(), kind, text), level)
+        self._add(Event(*self._ring.stamp(), self._pool.name, kind, text), level)
 
     def lost(self, identifier: bytes, worker: str, outcome: Outcome, *, again: bool) -> None:
         """Remember and log a request whose attempt failed."""
         request_id = identifier.decode("latin-1")
         then = "sent again" if again else "given up"
         event = Event(
-            self._next(), self._wall(), "lost", f"request {request_id}: {outcome.value}, {then}",
+            *self._ring.stamp(), self._pool.name, "lost",
+            f"request {request_id}: {outcome.value}, {then}",
             worker=worker, reason=outcome.value, request_id=request_id,
         )  # fmt: skip
         self._add(event, logging.INFO if again else logging.WARNING)
@@ -165,9 +142,10 @@ class Events:
             yield
         finally:
             self._gathered = None
-            kinds: dict[tuple[Phase | None, Phase], list[_Change]] = {}
+            kinds: dict[tuple[Phase | None, Phase, bool], list[_Change]] = {}
             for change in gathered:
-                kinds.setdefault((change.before, change.phase), []).append(change)
+                kind = (change.before, change.phase, change.after is not None)
+                kinds.setdefault(kind, []).append(change)
             for changes in kinds.values():
                 self._say_all(changes)
 
@@ -198,9 +176,12 @@ class Events:
         if change.passing:
             log.debug("%s", text)
             return
+        spec = endpoint.spec
+        host = f"[{spec.host}]" if ":" in spec.host else spec.host
         event = Event(
-            self._next(), self._wall(), change.kind, text, worker=endpoint.name,
-            phase=phase.value, reason=reason, in_flight=change.in_flight, after=change.after,
+            *self._ring.stamp(), self._pool.name, change.kind, text, worker=endpoint.name,
+            address=f"{host}:{spec.port}", phase=phase.value, reason=reason,
+            in_flight=change.in_flight, after=change.after,
         )  # fmt: skip
         self._add(event, _LEVELS.get(phase, logging.INFO))
 
@@ -218,9 +199,12 @@ class Events:
             ", ".join(change.endpoint.name for change in changes[:_NAMED]),
             len(changes) - _NAMED,
         )
+        longest = max(
+            (change.after for change in changes if change.after is not None), default=None
+        )
         event = Event(
-            self._next(), self._wall(), first.kind, text, phase=first.phase.value,
-            in_flight=in_flight,
+            *self._ring.stamp(), self._pool.name, first.kind, text, phase=first.phase.value,
+            in_flight=in_flight, after=longest,
         )  # fmt: skip
         self._add(event, _LEVELS.get(first.phase, logging.INFO))
 
@@ -232,17 +216,16 @@ class Events:
             return None
         doubted = self._doubted.pop(identity, now)
         if phase is Phase.EJECTED:
+            if identity in self._out:  # it was, behind what Kubernetes said of it
+                return None
             self._out[identity] = now
             return now - doubted
-        out = self._out.pop(identity, None)
-        if phase is Phase.READY and before is Phase.EJECTED and out is not None:
-            return now - out
+        if phase in {Phase.READY, Phase.GONE}:
+            out = self._out.pop(identity, None)
+            if phase is Phase.READY and before is not None and out is not None:
+                return now - out
         return None
 
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
     def _add(self, event: Event, level: int) -> None:
-        self._kept.append(event)
+        self._ring.add(self, event)
         log.log(level, "%s", event.text, extra={"fields": event.fields()})

@@ -6,26 +6,32 @@ Nothing of it decides anything: a balancer without it would balance the same.
 import asyncio
 import time
 from collections.abc import Callable
-from uuid import uuid4
 
 from app.balancing.pool import Pool
 from app.telemetry.events import Events
 from app.telemetry.history import History
 from app.telemetry.requests import RequestLog, RequestStats
+from app.telemetry.ring import Ring
 
 
 class Telemetry:
     """The requests, events and last minutes of one pool."""
 
     def __init__(
-        self, pool: Pool, retries: Callable[[], int], log: RequestLog | None = None
+        self,
+        pool: Pool,
+        retries: Callable[[], int],
+        log: RequestLog | None = None,
+        ring: Ring | None = None,
     ) -> None:
-        """Observe `pool`; `retries` tells how many attempts were sent again since the start."""
+        """Observe `pool`; `retries` tells how many attempts were sent again since the start.
+
+        `ring` is the balancer's; without one it has its own.
+        """
         self.requests = RequestStats(log)
-        self.events = Events()
+        self.events = Events(pool, ring or Ring())
         self.history = History(pool, self.requests, retries)
-        pool.observers.append(self.events)
-        self.boot = uuid4().hex
+        self.boot = self.events.instance
         """Another in each process: a page that sees it change knows of the restart."""
 
         self.started_at = time.time()

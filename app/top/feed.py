@@ -24,6 +24,16 @@ class FeedError(Exception):
     """The admin port cannot be followed; the text says why, and what can be done."""
 
 
+class WhichPoolError(FeedError):
+    """Several pools and none was named, or no such one; `pools` says which there are."""
+
+    def __init__(self, asked: str, pools: list[dict[str, Any]]) -> None:
+        missing = f"there is no pool {asked}" if asked else "there are several pools"
+        none = "no pool is served"
+        super().__init__(f"{missing}: name one by --pool" if pools else none)
+        self.pools = pools
+
+
 class Picture:
     """The balancer as it was told last."""
 
@@ -91,7 +101,7 @@ async def messages(admin: str, token: str | None, pool: str = "") -> AsyncIterat
         ):
             if response.status_code == httpx.codes.NOT_FOUND:
                 await response.aread()
-            _check(response, url)
+            _check(response, url, pool)
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
@@ -108,12 +118,12 @@ async def messages(admin: str, token: str | None, pool: str = "") -> AsyncIterat
         raise FeedError(f"{url} tells what is no balancer's: {error}") from error
 
 
-def _check(response: httpx.Response, url: str) -> None:
+def _check(response: httpx.Response, url: str, pool: str) -> None:
     status = response.status_code
     if status in _UNAUTHORIZED:
         raise FeedError(f"{url} answers {status}: give --token, or another one")
-    if status == httpx.codes.NOT_FOUND and "detail" in (said := _json(response)):
-        raise FeedError(f"{url}: {said['detail']}; see --pool")
+    if status == httpx.codes.NOT_FOUND and "pools" in (said := _json(response)):
+        raise WhichPoolError(pool, said["pools"])
     kind = response.headers.get("content-type", "")
     if status != httpx.codes.OK or not kind.startswith("text/event-stream"):
         raise FeedError(f"{url} answers {status}, {kind or 'nothing'}: is that the admin port?")

@@ -7,8 +7,8 @@ from contextlib import suppress
 from rich.console import Console
 from rich.live import Live
 
-from app.top.feed import FeedError, Picture, messages
-from app.top.screen import draw
+from app.top.feed import FeedError, Picture, WhichPoolError, messages
+from app.top.screen import draw, draw_pools
 
 _PIPED = 160
 """Columns where there is no terminal."""
@@ -26,8 +26,7 @@ def once(admin: str, token: str | None, pool: str, *, output: str, order: str) -
     try:
         picture = asyncio.run(_first(admin, token, pool))
     except FeedError as error:
-        Console(stderr=True).print(f"leastwise: {error}", markup=False, soft_wrap=True)
-        return EXIT_FAILED
+        return _failed(error)
     if output == "json":
         print(json.dumps(picture.as_json(), indent=2))  # noqa: T201 - for a script
     else:
@@ -67,9 +66,17 @@ async def _follow(console: Console, admin: str, token: str | None, pool: str, or
             except FeedError as error:
                 if not picture.pool:  # it never began: say why, and leave
                     screen.stop()
-                    Console(stderr=True).print(f"leastwise: {error}", markup=False, soft_wrap=True)
-                    return EXIT_FAILED
+                    return _failed(error)
                 show(f"{error}, trying again")
             else:
                 show("the balancer has ended, trying again")
             await asyncio.sleep(_RETRY)
+
+
+def _failed(error: FeedError) -> int:
+    """Say why nothing is shown, and what there is to choose from; return the exit code."""
+    console = Console(stderr=True)
+    console.print(f"leastwise: {error}", markup=False, soft_wrap=True)
+    if isinstance(error, WhichPoolError) and error.pools:
+        console.print(draw_pools(error.pools))
+    return EXIT_FAILED

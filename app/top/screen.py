@@ -58,6 +58,23 @@ def draw(
     return Group(*parts)
 
 
+def draw_pools(pools: list[dict[str, Any]]) -> RenderableType:
+    """Draw the pools that one may choose from."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("pool", overflow="fold")
+    for name in ("in flight", "waiting", "workers in rotation"):
+        table.add_column(name, justify="right")
+    for pool in pools:
+        waiting, rotation, workers = pool["queued"], pool["rotation"], pool["workers"]
+        table.add_row(
+            Text(pool["name"], style="bold"),
+            str(pool["in_flight"]),
+            Text(str(waiting), style="yellow" if waiting else ""),
+            Text(f"{rotation} of {workers}", style="yellow" if rotation < workers else ""),
+        )
+    return table
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration as people say it."""
     if seconds is None:

@@ -11,20 +11,25 @@ export function keepToken(value) {
   sessionStorage.setItem("leastwise-token", value);
 }
 
-/** Call `told(message)` with each message, `lost()` when there are none; `denied()` asks for a token. */
-export async function follow({ told, lost, denied }) {
+/**
+ * Call `told(message)` with each message, `lost()` when there are none; `denied()` asks for a token,
+ * `several(pools)` says that none of the pools was named, or another.
+ */
+export async function follow({ told, lost, denied, several }) {
   for (;;) {
+    let answered = false;
     try {
-      await read(told, denied);
+      answered = await read(told, denied, several);
     } catch (error) {
       console.debug("feed:", error);
     }
-    lost();
+    if (!answered) lost();
     await new Promise((go) => setTimeout(go, RETRY));
   }
 }
 
-async function read(told, denied) {
+/** Return whether the balancer answered that there is nothing to follow. */
+async function read(told, denied, several) {
   const abort = new AbortController();
   let watchdog = setTimeout(() => abort.abort(), SILENCE);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -33,14 +38,18 @@ async function read(told, denied) {
     if (response.status === 401 || response.status === 403) {
       clearTimeout(watchdog);
       await denied();
-      return;
+      return false;
+    }
+    if (response.status === 404) {
+      several((await response.json()).pools);
+      return true;
     }
     if (!response.ok) throw new Error(`status ${response.status}`);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
       const { value, done } = await reader.read();
-      if (done) return;
+      if (done) return false;
       clearTimeout(watchdog);
       watchdog = setTimeout(() => abort.abort(), SILENCE);
       text += value;

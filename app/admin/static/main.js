@@ -3,12 +3,14 @@
 
 import * as charts from "./charts.js";
 import { follow, keepToken } from "./feed.js";
+import * as pools from "./pools.js";
 import { duration, number, sentence, time } from "./words.js";
 import * as workers from "./workers.js";
 
 const KEPT_ROWS = 600, KEPT_EVENTS = 500;
 const get = (id) => document.getElementById(id);
 let boot = null;
+let shown = null; // the name of the pool
 let rows = [];
 let events = [];
 let rowColumns = [];
@@ -24,16 +26,36 @@ function told(message) {
       seen = 0;
     }
     boot = message.boot;
+    if (shown !== null && shown !== message.pool.name) forget();
+    shown = message.pool.name;
     rowColumns = message.row_columns;
     workers.begin(message.columns);
     get("version").textContent = `leastwise ${message.version}, up since ${time(message.started_at)}`;
   }
   lostAt = 0;
   state("live", "live");
+  place(message);
   take(message, begins);
   workers.change(message.workers, message.left ?? [], message.pool.cap, outSince, message.now);
   if (begins || message.history.length) charts.draw(rows, events, message.now);
   showPool(message);
+}
+
+/** Another pool is there now: what was seen was not its. */
+function forget() {
+  outSince.clear();
+  [rows, events, seen] = [[], [], 0];
+  get("events").replaceChildren();
+  get("quiet").hidden = false;
+}
+
+/** Say which pool this is, in the address too: a second one may come, and the page be loaded again. */
+function place({ pool, pools: there }) {
+  pools.list(there, pool.name);
+  pools.chosen();
+  const wanted = `?pool=${encodeURIComponent(pool.name)}`;
+  if (there.length > 1 && location.search !== wanted) history.replaceState(null, "", wanted);
+  get("json").search = location.search;
 }
 
 function take(message, begins) {
@@ -122,9 +144,18 @@ function tiles(wanted) {
 
 function state(kind, text) {
   const status = get("status");
-  document.body.classList.toggle("stale", kind !== "live");
+  document.body.classList.toggle("stale", kind === "wait");
+  document.body.toggleAttribute("data-choosing", kind === "choose");
   if (status.textContent !== text) status.textContent = text;
   status.dataset.state = kind;
+}
+
+function several(there) {
+  lostAt = 0;
+  state("choose", there.length ? "which pool?" : "no pool");
+  document.title = "leastwise";
+  get("pool").textContent = "";
+  pools.choose(new URLSearchParams(location.search).get("pool"), there);
 }
 
 function lost() {
@@ -157,4 +188,4 @@ get("theme").addEventListener("click", () => {
   theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
 });
 
-follow({ told, lost, denied });
+follow({ told, lost, denied, several });

@@ -133,14 +133,15 @@ def slice_of(service: str, port: int) -> Object:
 
 
 @asynccontextmanager
-async def running(folder: Path, balancer_name: str = "lb") -> AsyncIterator[Rig]:
-    """Run all of it, with no pool yet."""
+async def running(folder: Path, balancer_name: str = "lb", **more: Any) -> AsyncIterator[Rig]:
+    """Run all of it, with no pool yet; `more` are further settings."""
     api = ApiServer(Store(), Faults(), on_delete_pod=lambda _name, _grace: None)
     await api.start()
     config = kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{api.port}")
     settings = Settings(
-        balancer=balancer_name, listen=ANY, admin_listen=ANY, namespace=NAMESPACE, kubeconfig=config
-    )
+        balancer=balancer_name, listen=ANY, admin_listen=ANY, namespace=NAMESPACE,
+        kubeconfig=config, **more,
+    )  # fmt: skip
     balancer = Balancer(settings, None)
     task = asyncio.create_task(balancer.run())
     limits = httpx.Limits(max_connections=200)

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.integration.pools.rig import NAMESPACE, Rig, eventually, running
 
@@ -46,7 +47,12 @@ async def test_pools_by_host_and_by_path(tmp_path: Path) -> None:
         one = await rig.admin("/workers?pool=hosted")
         assert one["pool"] == "hosted"
         missing = await rig.admin("/workers")
-        assert missing == {"detail": "add ?pool=NAME; the pools here: embed, hosted, rest"}
+        assert missing["detail"] == "add ?pool=NAME; the pools here: embed, hosted, rest"
+        assert missing["pools"][0] == {
+            "name": "embed", "in_flight": 0, "queued": 0, "rotation": 1, "workers": 1,
+        }  # fmt: skip
+        missing = await rig.admin("/stream?pool=other")
+        assert missing["detail"].startswith("there is no pool other; add ?pool=NAME")
 
 
 async def test_the_older_pool_has_the_route_until_it_goes(tmp_path: Path) -> None:
@@ -222,12 +228,59 @@ async def test_an_ejection_has_a_number(tmp_path: Path) -> None:
         worker = await rig.worker(service)
         await rig.apply(service, queue={"timeout": "100ms"})
         await rig.serves(service)
-        assert (await rig.admin("/events"))["last"] == 0
+        before = (await rig.admin("/events"))["last"]
         await rig._stack.aclose()  # its port refuses from now on
         await rig.get("/")
-        told = await rig.admin("/events")
-        assert (told["last"], told["lost"]) == (1, 0)
-        [event] = told["events"]
-        assert (event["pool"], event["kind"]) == (service, "Ejected")
+        told = await rig.admin(f"/events?since={before}")
+        assert told["lost"] == 0
+        assert [event["number"] for event in told["events"]] == list(
+            range(before + 1, told["last"] + 1)
+        )
+        (event,) = (event for event in told["events"] if event["kind"] == "ejected")
+        assert event["pool"] == service
         assert (event["worker"], event["address"]) == ("gone-0", f"127.0.0.1:{worker.port}")
-        assert (await rig.admin("/events?since=1"))["events"] == []
+        assert event["after"] == 0.0
+        shown = next(iter(rig.balancer.pools.served)).telemetry.events
+        assert [each.number for each in shown][-len(told["events"]) :] == [
+            each["number"] for each in told["events"]
+        ]
+        assert (await rig.admin(f"/events?since={told['last']}"))["events"] == []
+
+
+async def test_all_pools_are_numbered_together_and_one_that_left_stays(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        for name in ("a", "b"):
+            await rig.worker(name)
+            await rig.apply(name, routes=[{"host": name}])
+            await rig.serves(*"ab"[: "ab".index(name) + 1])
+        told = await rig.admin("/events")
+        assert [event["number"] for event in told["events"]] == list(range(1, told["last"] + 1))
+        assert {event["pool"] for event in told["events"]} == {"a", "b"}
+        await rig.delete("a")
+        await eventually(lambda: len(rig.balancer.pools.everyone()) == 1)
+        after = await rig.admin("/events")
+        assert after["lost"] == 0
+        assert after["events"][-1]["text"] == "WorkerPool a is no longer this balancer's"
+        (left,) = rig.balancer.pools.served
+        assert {event.pool for event in left.telemetry.events} == {"b"}
+
+
+async def test_the_access_log_tells_what_it_left_out_though_all_is_quiet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "leastwise.access")
+    async with running(tmp_path, access_log=True, access_log_rate=1) as rig:
+        await rig.worker("w")
+        await rig.apply("w")
+        await rig.serves("w")
+        for _ in range(3):
+            await rig.get("/")
+        told = "2 requests left out: more than the access log's rate pool=w left_out=2"
+        await eventually(lambda: caplog.messages[1:] == [told])
+        caplog.clear()
+        for _ in range(5):
+            await rig.get("/")
+    # At the end it tells at once what it had still to tell.
+    fields = [record.__dict__["fields"] for record in caplog.records]
+    written = sum("request_id" in each for each in fields)
+    assert written + sum(each.get("left_out", 0) for each in fields) == 5

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 
+from app.balancing.health import Sign
 from app.discovery.credentials import connect
 from app.discovery.source import SourceError
 from app.operator.cache import POOLS, Cache
@@ -135,11 +137,12 @@ async def test_a_worker_that_flaps_makes_few_events(tmp_path: Path) -> None:
         announce(rig, "w")
         await operator.begin()
         await operator.round()
-        endpoint = next(iter(rig.balancer.pool.endpoints.values()))
+        pool = rig.balancer.pool
+        endpoint = next(iter(pool.endpoints.values()))
         for times in (1, 2, 100):
             for _ in range(times):
-                rig.balancer.ring.add("w", "Ejected", endpoint)
-                rig.balancer.ring.add("w", "Returned", endpoint)
+                pool.observe(endpoint, Sign.CONNECT_REFUSED, monotonic(), "refused")
+                pool.observe(endpoint, Sign.CHECK_PASSED, monotonic())
             await operator.round()
         told = {event["reason"]: event for event in events(rig)}
         assert told.keys() == {"WorkerEjected", "WorkerReturned"}

@@ -25,8 +25,9 @@ class Balancer:
 
     def happen(self, worker: str) -> None:
         number = len(self.events) + 1
-        self.events.append({"number": number, "time": 1.0, "pool": "p", "kind": "Ejected",
-                            "worker": worker, "address": "", "reason": ""})  # fmt: skip
+        self.events.append({"number": number, "time": 1.0, "pool": "p", "kind": "ejected",
+                            "text": "", "worker": worker, "reason": "",
+                            "after": 0.0})  # fmt: skip
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.fails:

@@ -82,6 +82,56 @@ def test_beyond_the_rate_lines_are_left_out_and_counted(
     assert "left_out" not in lines(caplog)[-1]
 
 
+def test_what_was_left_out_is_told_though_no_further_line_comes(
+    access_log: AccessLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(10):
+        access_log.ended(Ended(ended_at=117.5 + n / 100))
+        access_log.ended(refused(ended_at=117.5 + n / 100))
+    assert len(lines(caplog)) == 4
+    access_log.tick(118.515)  # the first was left out at 117.52
+    assert len(lines(caplog)) == 4
+    access_log.tick(118.525)
+    assert lines(caplog)[4:] == [
+        "8 requests left out: more than the access log's rate pool=demo left_out=8",
+        "8 failed requests left out: more than the access log's rate pool=demo left_out=8",
+    ]
+    fields = [record.__dict__["fields"] for record in caplog.records[4:]]
+    assert [each["failed"] for each in fields] == [False, True]
+    access_log.tick(200.0)
+    access_log.ended(Ended(ended_at=201.0))
+    assert len(lines(caplog)) == 7
+    assert "left_out" not in lines(caplog)[-1]  # it is told once
+
+
+def test_a_line_that_comes_in_time_tells_it_and_the_next_spell_is_another(
+    access_log: AccessLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(5):
+        access_log.ended(Ended(ended_at=117.5 + n / 100))
+    access_log.ended(Ended(ended_at=118.2))
+    assert "left_out=3" in lines(caplog)[-1]
+    access_log.tick(118.6)
+    assert len(lines(caplog)) == 3
+    access_log.ended(Ended(ended_at=118.3))  # left out again
+    access_log.tick(119.2)
+    assert len(lines(caplog)) == 3
+    access_log.tick(119.3)
+    assert lines(caplog)[-1].startswith("1 requests left out")
+
+
+def test_at_the_end_what_is_left_is_told_at_once(
+    access_log: AccessLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        access_log.ended(Ended())
+    access_log.close()
+    access_log.close()
+    assert lines(caplog)[2:] == [
+        "1 requests left out: more than the access log's rate pool=demo left_out=1"
+    ]
+
+
 def test_after_silence_there_is_one_seconds_worth(
     access_log: AccessLog, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ from app.balancing.health import Sign
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.telemetry.events import FEW, Events
+from app.telemetry.ring import Ring
 
 
 def specs(numbers: Iterable[int], *, serving: bool = True) -> list[EndpointSpec]:
@@ -22,8 +23,7 @@ class Rig:
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         self.pool = Pool(Policy())
-        self.events = Events()
-        self.pool.observers.append(self.events)
+        self.events = Events(self.pool, Ring())
         self._caplog = caplog
 
     def snapshot(self, endpoints: list[EndpointSpec]) -> list[str]:
@@ -62,6 +62,20 @@ def test_each_kind_has_its_own(rig: Rig) -> None:
         "w-0: ready -> unready, 1 in flight",
         "20 workers: new -> ready, 0 in flight: w-20, w-21, w-22 and 17 more",
     ]
+
+
+def test_a_return_of_many_is_told_apart_from_those_that_were_never_out(rig: Rig) -> None:
+    rig.snapshot(specs(range(40)))
+    for endpoint in list(rig.pool.endpoints.values())[:20]:
+        rig.pool.observe(endpoint, Sign.CONNECT_REFUSED, 0.0)
+    rig.snapshot(specs(range(40), serving=False))
+    for endpoint in rig.pool.endpoints.values():
+        rig.pool.observe(endpoint, Sign.CHECK_PASSED, 0.0)
+    said = rig.snapshot(specs(range(40)))
+    assert [line.partition(":")[0] for line in said] == ["20 workers", "20 workers"]
+    was_out, was_not = list(rig.events)[-2:]
+    assert (was_out.kind, was_out.after) == ("back", 0.0)
+    assert (was_not.kind, was_not.after) == ("back", None)
 
 
 def test_outside_of_a_snapshot_all_is_said_at_once(

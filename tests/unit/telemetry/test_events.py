@@ -10,7 +10,8 @@ from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.telemetry import events as module
-from app.telemetry.events import KEPT, Event, Events
+from app.telemetry.events import Events
+from app.telemetry.ring import KEPT, Event, Ring
 
 
 class Nobody:
@@ -26,9 +27,8 @@ class Stage:
 
     def __init__(self, *names: str) -> None:
         self.now = 0.0
-        self.events = Events(wall=lambda: 1000 + self.now)
-        self.pool = Pool(Policy(max_in_flight=4))
-        self.pool.observers.append(self.events)
+        self.pool = Pool(Policy(max_in_flight=4), name="p")
+        self.events = Events(self.pool, Ring(wall=lambda: 1000 + self.now))
         self.discover(*names)
 
     def discover(self, *names: str, serving: bool = True, terminating: bool = False) -> None:
@@ -111,6 +111,23 @@ def test_an_ejected_worker_that_leaves_is_not_back_when_its_name_returns() -> No
     assert stage.last.kind == "joined"
 
 
+def test_one_that_is_unready_before_it_is_back_was_out_all_the_while() -> None:
+    stage = Stage("a")
+    stage.see("a", Sign.CONNECT_REFUSED)
+    stage.now = 2.0
+    stage.discover("a", serving=False)
+    stage.discover("a")  # Kubernetes' word alone does not bring it back
+    assert (stage.last.kind, stage.last.after) == ("ejected", None)  # no second ejection
+    stage.discover("a", serving=False)
+    stage.see("a", Sign.CHECK_PASSED)
+    stage.now = 7.0
+    stage.discover("a")
+    assert (stage.last.kind, stage.last.after) == ("back", 7.0)
+    stage.discover("a", serving=False)
+    stage.discover("a")
+    assert (stage.last.kind, stage.last.after) == ("back", None)  # it was not out
+
+
 def test_a_draining_worker_that_dies_is_counted_though_its_phase_stays() -> None:
     stage = Stage("a")
     stage.discover("a", terminating=True)
@@ -133,7 +150,7 @@ def test_a_crowd_is_one_event() -> None:
 
 
 def test_only_the_last_are_kept_and_those_after_a_number_can_be_had() -> None:
-    events = Events(wall=lambda: 1.0)
+    events = Events(Pool(Policy()), Ring(wall=lambda: 1.0))
     for n in range(KEPT + 10):
         events.note("config", f"n{n}")
     assert next(event.text for event in events) == "n10"
@@ -161,6 +178,6 @@ def test_each_is_a_line_of_the_log_with_the_same_number(caplog: pytest.LogCaptur
     assert fields[2]["event"] == stage.last.number - 2
     assert fields[2]["reason"] == "check failed: reset"
     assert fields[3] == {
-        "event": 3, "kind": "lost", "worker": "a", "reason": "connection died", "in_flight": 0,
-        "request_id": "id-7",
+        "event": 3, "pool": "p", "kind": "lost", "worker": "a", "reason": "connection died",
+        "in_flight": 0, "request_id": "id-7",
     }  # fmt: skip

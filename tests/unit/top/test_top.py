@@ -159,10 +159,8 @@ def test_once_prints_a_table(admin: list[Answer], busy: View) -> None:
         ((200, {}, b""), "answers 401: give --token"),
         ((403, {}, b""), "answers 403: give --token"),
         ((404, {"content-type": "text/html"}, b""), "answers 404, text/html: is that the admin"),
-        (
-            (404, {}, b'{"detail": "There are several pools"}'),
-            "There are several pools; see --pool",
-        ),
+        ((404, {}, b'{"detail": "Not Found"}'), "answers 404, nothing: is that the admin"),
+        ((404, {}, b'{"pools": []}'), "no pool is served"),
         ((302, {}, b""), "answers 302, nothing: is that the admin port?"),
     ],
 )
@@ -172,6 +170,25 @@ def test_it_says_why_it_cannot(admin: list[Answer], answer: Answer, said: str) -
     assert result.exit_code == run.EXIT_FAILED
     assert said in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [([], "there are several pools: name one"), (["--pool=x"], "there is no pool x: name one")],
+)
+def test_with_several_pools_it_lists_them(admin: list[Answer], flags: list[str], said: str) -> None:
+    pools = [
+        {"name": "embed", "in_flight": 3, "queued": 0, "rotation": 2, "workers": 2},
+        {"name": "rest", "in_flight": 8, "queued": 5, "rotation": 2, "workers": 3},
+    ]
+    admin.append((404, {}, json.dumps({"detail": "", "pools": pools}).encode()))
+    result = CliRunner().invoke(cli, ["top", "--once", *flags])
+    assert result.exit_code == run.EXIT_FAILED
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"leastwise: {said} by --pool"
+    assert lines[1].split() == ["pool", "in", "flight", "waiting", "workers", "in", "rotation"]
+    assert lines[2].split() == ["embed", "3", "0", "2", "of", "2"]
+    assert lines[3].split() == ["rest", "8", "5", "2", "of", "3"]
 
 
 @pytest.mark.parametrize("body", [b"data: {\n\n", b""])
