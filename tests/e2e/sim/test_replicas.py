@@ -3,11 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.discovery.credentials import connect
+from app.discovery.leases import LeaseApi
+from app.discovery.source import Conflict
 from tests.e2e.interface import until
 from tests.e2e.sim.cluster import Cluster
 from tests.e2e.sim.links import behind
@@ -100,6 +104,22 @@ async def test_the_api_tells_of_a_pod_until_it_is_deleted_with_force(cluster: Cl
         cluster.delete_pod(name, force=True)
         gone = await client.get(f"{path}/{name}")
         assert (gone.status_code, gone.json()["details"]["name"]) == (404, name)
+
+
+async def test_the_lease_is_where_the_replicas_look_for_it(cluster: Cluster) -> None:
+    api = LeaseApi(partial(connect, cluster.kubeconfig), namespace=NAMESPACE, name="test")
+    try:
+        assert await api.read() is None
+        made = await api.create({"metadata": {}, "spec": {"holderIdentity": ""}})
+        stored = await api.replace(made | {"spec": {"holderIdentity": "x"}})
+        assert await api.read() == stored
+        with pytest.raises(Conflict):
+            await api.replace(made)
+        name = balancers(cluster)[0]
+        assert await api.pod_uid(name) == cluster.state()["pods"][name]["uid"]
+        assert await api.pod_uid("lb-nobody") is None
+    finally:
+        await api.close()
 
 
 async def test_a_partition_cuts_one_off_from_those_that_are_named(cluster: Cluster) -> None:
