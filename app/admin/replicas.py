@@ -75,6 +75,17 @@ def slots_of_all(standing: Standing, pool: Pool) -> Mapping[str, int]:
     return standing.view.in_flight.get(pool.key, {})
 
 
+def troubles_of(replicas: Replicas) -> list[str]:
+    """Say what a person should know before anything else."""
+    if not replicas.arbiter:
+        return ["No replica decides for all at the moment: requests wait."]
+    if not replicas.reserved:
+        return []
+    pods = [each.pod for each in replicas.replicas if each.state in {"silent", "dead"}]
+    held = f"{replicas.reserved} slots count as held"
+    return [f"{held}, until it is known what {' and '.join(pods) or 'all replicas'} had."]
+
+
 def families(standing: Standing, pools: Mapping[str, str]) -> Iterator[Metric]:
     """Yield the metrics of the replicas; `pools`: the names of the pools by their keys.
 

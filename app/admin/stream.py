@@ -15,6 +15,7 @@ from typing import Any
 from app import __version__
 from app.admin.choosing import briefs
 from app.admin.metrics import told_apart
+from app.admin.replicas import Replicas, replicas_of, slots_of_all, troubles_of
 from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
 from app.balancing.pool import Pool
@@ -34,6 +35,8 @@ COLUMNS = (
     "refused", "connect_errors", "answer_seconds", "last_error", "node", "zone",
 )  # fmt: skip
 """What each element of a worker's row is."""
+
+_IN_FLIGHT = COLUMNS.index("in_flight")
 
 Line = list[Any]
 
@@ -142,24 +145,30 @@ class Feed:
 
     def _read(self) -> dict[str, Line]:
         pool, latency = self._view.pool, self._view.telemetry.requests.latency
-        return {
-            name: _line(name, endpoint, pool, latency.get(endpoint.name))
-            for name, endpoint in sorted(told_apart(pool.endpoints.values()).items())
-        }
+        standing = self._view.replicas
+        slots = None if standing is None else slots_of_all(standing, pool)
+        lines = {}
+        for name, endpoint in sorted(told_apart(pool.endpoints.values()).items()):
+            line = _line(name, endpoint, pool, latency.get(endpoint.name))
+            if slots is not None:  # the cap is for all replicas together
+                line[_IN_FLIGHT] = slots.get(endpoint.spec.identity, 0)
+            lines[name] = line
+        return lines
 
     def _state(self) -> dict[str, Any]:
         """Say what is small and told each time."""
         view = self._view
         pool, telemetry = view.pool, view.telemetry
         clients, workers = view.connections()
-        watch = view.discovery
+        watch, standing = view.discovery, view.replicas
+        replicas = None if standing is None else replicas_of(standing, pool)
         return {
             "now": round(time.time(), 3),
             "pool": {
                 "name": pool.name,
                 "cap": pool.policy.max_in_flight,
-                "in_flight": pool.in_flight,
-                "queued": pool.queued,
+                "in_flight": pool.in_flight if replicas is None else replicas.in_flight,
+                "queued": pool.queued if replicas is None else replicas.queued,
                 "queue_size": pool.policy.queue.size,
                 "rotation": len(pool.rotation),
                 "workers": len(pool.endpoints),
@@ -169,14 +178,17 @@ class Feed:
                 "worker_connections": workers,
             },
             "pools": briefs(self._pools()),
-            "troubles": self._troubles(),
+            "troubles": self._troubles(replicas),
+            "replicas": None if replicas is None else replicas.model_dump(),
             "watch": None if watch is None else {"name": watch.name, "up": watch.watching},
         }
 
-    def _troubles(self) -> list[str]:
+    def _troubles(self, replicas: Replicas | None) -> list[str]:
         """Say what a person should know before anything else."""
         view = self._view
         troubles = [f"Not ready: {reason}." for reason in view.unready()]
+        if replicas is not None:
+            troubles += troubles_of(replicas)
         if not view.telemetry.config_ok:
             troubles.append("The pool's file cannot be accepted: the last good one is in force.")
         if view.probe_ignored:

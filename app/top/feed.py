@@ -43,6 +43,7 @@ class Picture:
         self.events: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.troubles: list[str] = []
+        self.replicas: dict[str, Any] | None = None
         self.version = ""
         self.now = 0.0
         self._boot = ""
@@ -71,6 +72,7 @@ class Picture:
         rows = [dict(zip(self._row_columns, row, strict=True)) for row in message["history"]]
         self.rows = [*self.rows, *(row for row in rows if row["at"] > last)][-_ROWS:]
         self.pool, self.troubles, self.now = message["pool"], message["troubles"], message["now"]
+        self.replicas = message.get("replicas")
 
     def as_json(self) -> dict[str, Any]:
         """Return what a script may want to know."""
@@ -79,6 +81,7 @@ class Picture:
             "at": self.now,
             "pool": self.pool,
             "troubles": self.troubles,
+            "replicas": self.replicas,
             "workers": list(self.workers.values()),
             "events": self.events,
             "last_minutes": self.rows,

@@ -29,7 +29,7 @@ _NAME = 40
 _WIDE = 110
 """Columns from which on all is shown."""
 
-_AROUND = 8
+_AROUND = 9
 """Lines that are neither workers, events nor troubles."""
 
 ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -106,7 +106,24 @@ def _figures(picture: Picture, lost: str) -> RenderableType:
     )
     state = Text(f"◌ {lost}", style="bold yellow") if lost else Text("● live", style="green")
     state.append(f"  {_clock(picture.now)}  leastwise {picture.version}", style="dim")
-    return Group(state, figures, Text())
+    if picture.replicas is None:
+        return Group(state, figures, Text())
+    return Group(state, figures, _replicas(picture.replicas), Text())
+
+
+def _replicas(replicas: dict[str, Any]) -> Text:
+    """Say in a line who decides and what each replica holds."""
+    if not replicas["arbiter"]:
+        return Text("no replica decides: requests wait", style="yellow")
+    text = Text(f"{replicas['arbiter']} decides, term {replicas['term']}; held: ")
+    for place, replica in enumerate(replicas["replicas"]):
+        known = replica["state"] in {"arbiter", "following"}
+        text.append(", " if place else "")
+        text.append(f"{replica['holds']} by {replica['pod']}")
+        text.append("" if known else f" ({replica['state']})", style="yellow")
+    if replicas["reserved"]:
+        text.append(f", {replicas['reserved']} for the silent", style="yellow")
+    return text
 
 
 def _workers(picture: Picture, order: str, width: int, room: int | None) -> RenderableType:

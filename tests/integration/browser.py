@@ -67,7 +67,9 @@ class Seen:
 
 
 @asynccontextmanager
-async def tab(port: int, *, live: bool = True, **context: Any) -> AsyncIterator[Seen]:
+async def tab(
+    port: int, *, host: str = "127.0.0.1", live: bool = True, **context: Any
+) -> AsyncIterator[Seen]:
     """Open the dashboard on an admin port; nothing may have gone wrong on it by the end."""
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(
@@ -76,7 +78,7 @@ async def tab(port: int, *, live: bool = True, **context: Any) -> AsyncIterator[
         try:
             page = await browser.new_page(**context)
             page.set_default_timeout(SLOW)
-            base = f"http://127.0.0.1:{port}/"
+            base = f"http://{host}:{port}/"
             seen = Seen(page, base)
             await page.goto(base)
             if live:

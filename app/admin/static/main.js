@@ -4,6 +4,7 @@
 import * as charts from "./charts.js";
 import { follow, keepToken } from "./feed.js";
 import * as pools from "./pools.js";
+import * as replicas from "./replicas.js";
 import { duration, number, sentence, time } from "./words.js";
 import * as workers from "./workers.js";
 
@@ -93,7 +94,8 @@ function item(event) {
   return made;
 }
 
-function showPool({ pool, troubles, watch }) {
+function showPool({ pool, troubles, watch, replicas: all }) {
+  replicas.show(all);
   document.title = `${pool.in_flight} in flight · ${pool.name} · leastwise`;
   get("pool").textContent = `pool ${pool.name}`;
   const list = get("troubles");

@@ -1,6 +1,7 @@
 """What the admin port shows of the replicas that act as one."""
 
 from app.admin.metrics import families
+from app.admin.stream import Feed
 from app.admin.workers import workers_of
 from app.balancing.lease import Lease
 from app.balancing.pool import Pool
@@ -65,6 +66,22 @@ def test_who_decides_and_what_each_holds() -> None:
         ],
     }
     assert [w.in_flight_of_all for w in shown.workers] == [4, 2, 0]
+
+
+def test_the_feed_counts_all_and_says_what_is_wrong() -> None:
+    view = View()
+    view.standing = Standing("b.2", "following", 7, 0.0, seen(view.pool, accounted=False))
+    told = Feed(view).everything()
+    column = told["columns"].index("in_flight")
+    assert [line[column] for line in told["workers"]] == [4, 2, 0]
+    assert (told["pool"]["in_flight"], told["pool"]["queued"]) == (6, 5)
+    assert told["troubles"] == [
+        "2 slots count as held, until it is known what lb-b and lb-c had.",
+    ]
+    view.standing = Standing("b.2", "seeking", 7, 0.0, None)
+    assert Feed(view).everything()["troubles"] == [
+        "No replica decides for all at the moment: requests wait."
+    ]
 
 
 def test_without_an_arbiter_a_replica_shows_its_own() -> None:

@@ -13,9 +13,11 @@ from rich.console import Console
 from app.admin.stream import Feed
 from app.balancing.health import Sign
 from app.cli import cli
+from app.peers.view import Standing
 from app.top import run
 from app.top.feed import FeedError, Picture, messages
 from app.top.screen import draw, duration
+from tests.unit.admin.test_replicas import seen
 from tests.unit.admin.views import View
 from tests.unit.telemetry.requests_made import Ended
 
@@ -41,6 +43,19 @@ def busy() -> View:
     view.telemetry.history.take()
     view.reasons = ["stopping"]
     return view
+
+
+def test_it_shows_who_decides_and_what_each_replica_holds(busy: View) -> None:
+    busy.standing = Standing("b.2", "following", 7, 0.0, seen(busy.pool))
+    lines = text(picture(busy), 160).splitlines()
+    assert "6 of 8 in flight  5 waiting" in lines[1]  # of all replicas
+    assert lines[2].rstrip() == (
+        "lb-a decides, term 7; held: 1 by lb-a, 2 by lb-b (dead), 1 by lb-b, 0 by lb-c (silent), "
+        "2 for the silent"
+    )
+    assert "4 of 4" in next(line for line in lines if line.startswith("worker-1"))
+    busy.standing = Standing("b.2", "seeking", 7, 0.0, None)
+    assert "no replica decides: requests wait" in text(picture(busy), 160)
 
 
 def test_it_shows_workers_troubles_and_events(busy: View) -> None:

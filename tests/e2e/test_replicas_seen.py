@@ -1,0 +1,57 @@
+"""What people see of several replicas: the dashboard of one of them while the arbiter is killed."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.interface import until
+from tests.e2e.simulated import SimulatedCluster
+from tests.integration.browser import SLOW, Seen, needs_chromium, tab
+
+pytestmark = [pytest.mark.sim_only, needs_chromium]
+
+
+@pytest.fixture
+async def cluster(tmp_path: Any) -> Any:
+    async with SimulatedCluster.started(tmp_path) as cluster:
+        await cluster.install(balancers=2, peers=True, refusing=False)
+        await until("both replicas are ready", cluster.settled)
+        yield cluster
+
+
+async def arbiter(cluster: SimulatedCluster) -> str:
+    async def agreed() -> str:
+        named = {(view["replicas"] or {}).get("arbiter") for view in await cluster.views()}
+        return named.pop() or "" if len(named) == 1 else ""
+
+    return await until("the replicas agree on who decides", agreed)
+
+
+def part(seen: Seen, pod: str) -> Any:
+    return seen.page.locator(f'#replicas tr[data-replica="{pod}"] .chip')
+
+
+async def test_who_decides_and_what_each_holds(cluster: SimulatedCluster) -> None:
+    first = await arbiter(cluster)
+    balancers = await cluster.pods("lb")
+    other = next(name for name in balancers if name != first)
+    host = balancers[other].address
+    port = next(int(t.rpartition(":")[2]) for t in cluster.targets() if t.startswith(host)) + 1
+    async with tab(port, host=host) as seen, cluster.load(24) as load:
+        await expect(part(seen, first)).to_have_text("decides for all")
+        await expect(part(seen, other)).to_have_text("asks for each slot")
+        in_flight = seen.page.locator('tr[data-worker="worker-1"] .load span')
+        await expect(in_flight).to_have_text("4 of 4", timeout=SLOW)  # of both replicas together
+        held = seen.page.locator(f'#replicas tr[data-replica="{first}"] td').nth(1)
+        await expect(held).to_have_text(re.compile("^[1-9]"), timeout=SLOW)
+        await seen.accessible()
+        await seen.screenshot("dashboard-replicas")
+        await cluster.kill_container(first)
+        await expect(part(seen, other)).to_have_text("decides for all", timeout=SLOW)
+        # The killed process is told beside the one that the kubelet starts in its place, until what
+        # it had is known to be over.
+        await expect(part(seen, first)).to_have_text(["asks for each slot"], timeout=SLOW)
+        await expect(seen.page.locator("#troubles")).to_be_hidden(timeout=SLOW)
+        await load.stop()
