@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 from app.admin.metrics import families
 from app.balancing.lease import Outcome
 from app.discovery.list_watch import Condition
+from app.peers.view import Standing
+from tests.unit.admin.test_replicas import seen
 from tests.unit.admin.views import View
 from tests.unit.chart.helm import CHART, OPTIONS, Object, find
 from tests.unit.telemetry.requests_made import Ended, refused
@@ -59,6 +61,7 @@ def told() -> set[str]:
     view = View()
     view.discovery = Condition("slices", last_contact=0.0)
     view.retried[Outcome.DIED] += 1
+    view.standing = Standing("a.1", "deciding", 7, 0.0, seen(view.pool))
     view.telemetry.requests.ended(Ended(worker="worker-1"))
     view.telemetry.requests.ended(refused())
 
@@ -83,7 +86,8 @@ async def test_alerts_and_panels_ask_for_metrics_that_there_are() -> None:
     unasked = families_told - families_asked
     assert unasked == {
         "leastwise_worker_requests", "leastwise_worker_failures", "leastwise_worker_refusals",
-        "leastwise_worker_connect_errors", "leastwise_worker_phase",
+        "leastwise_worker_connect_errors", "leastwise_worker_phase", "leastwise_arbiter_term",
+        "leastwise_replicas", "leastwise_replica_slots", "leastwise_without_arbiter_seconds",
     }  # fmt: skip # for who looks closer: in no overview
 
 
@@ -189,6 +193,8 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
     "LeastwiseWatchDown": ({"leastwise_watch_up": "0x30"}, "8m"),
     "LeastwiseConfigRejected": ({"leastwise_config_ok": "0x30"}, "4m"),
     "LeastwiseProbeIgnored": ({"leastwise_probe_ignored": "1x30"}, "4m"),
+    "LeastwiseNoArbiter": ({"leastwise_arbiter": "0x30"}, "3m"),
+    "LeastwiseSlotsReserved": ({"leastwise_slots_reserved": "2x30"}, "5m"),
 }  # fmt: skip
 """The series by which each alert fires alone, and when it has."""
 
@@ -247,7 +253,8 @@ def test_a_healthy_balancer_raises_no_alert(tmp_path: Path) -> None:
         'leastwise_refusals_total reason="queue_full"': "0x60",
         'leastwise_retries_total reason="died"': "0+1x60", "leastwise_watch_up": "1x60",
         "leastwise_watch_age_seconds": "30x60", "leastwise_config_ok": "1x60",
-        "leastwise_probe_ignored": "0x60",
+        "leastwise_probe_ignored": "0x60", "leastwise_arbiter": "1x60",
+        "leastwise_slots_reserved": "0x60",
     }  # fmt: skip
     inputs = []
     for metric, values in healthy.items():
