@@ -11,8 +11,8 @@ from app.balancing.policy import Policy, RetryPolicy
 from app.balancing.pool import Pool
 from app.peers import messages
 from app.peers.messages import Message, ProtocolError
-from app.peers.record import Member, Record
-from app.peers.replica import COURTESY, EXPIRY, GREETING, SELF_HELP, YIELDED, Replica, Role
+from app.peers.record import EXPIRY, Member, Record
+from app.peers.replica import COURTESY, GREETING, SELF_HELP, YIELDED, Replica, Role
 from tests.unit.balancing.test_pool import Client
 from tests.unit.peers.said import Said
 
@@ -101,10 +101,10 @@ def test_the_first_one_creates_the_lease_and_decides() -> None:
     replica.lease_read(None, "", NOW)
     record = Record(1, ME.id, (ME,))
     assert wanted.taken() == [("read",), ("write", record, "")]
-    assert not replica.joined
+    assert (replica.role, replica.joined) == (Role.JOINING, False)
     replica.lease_written(record, "v1", NOW)
     assert (replica.role, replica.term, replica.arbiter_id) == (Role.DECIDING, 1, ME.id)
-    assert replica.joined
+    assert (replica.joined, replica.alone_since) == (True, None)
     assert replica.arbiter is not None
     assert replica.arbiter.accounted
 
@@ -158,7 +158,7 @@ def test_an_arbiter_resigns_when_the_lease_has_a_higher_term() -> None:
     replica, wanted = deciding(term=3)
     pool = a_pool()
     replica.add_pool(pool, NOW)
-    assert pool.decider is None
+    assert (pool.decider,) == (None,)
     replica.lease_conflict(NOW)
     replica.lease_read(Record(4, A.id, (A, ME)), "v2", NOW)
     assert replica.role is Role.SEEKING
