@@ -9,6 +9,8 @@ Where workers refuse what is too much (`retry.refused_statuses`), they have the 
 cap, and nothing is held for silence.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from math import inf
 
 from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
@@ -48,8 +50,7 @@ class Docket:
 
         self._reserve: dict[Endpoint, list[Lease]] = {}
         if not accounted:
-            for endpoint in list(pool.endpoints.values()):
-                self._fill(endpoint, pool.policy, now)
+            self._fill(list(pool.endpoints.values()), pool.policy, now)
         pool.observers.append(self)
 
     @property
@@ -93,8 +94,7 @@ class Docket:
     def before(self, policy: Policy, now: float) -> None:
         """Account for a cap that will be higher: it may have been so for others already."""
         if not self.accounted:
-            for endpoint in list(self.pool.endpoints.values()):
-                self._fill(endpoint, policy, now)
+            self._fill(list(self.pool.endpoints.values()), policy, now)
 
     def close(self, now: float) -> None:
         """Let go of the pool: another decides."""
@@ -106,17 +106,21 @@ class Docket:
     def phase_changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
         """Hold the slots of an endpoint that others may have known before."""
         if not self.accounted and before in {None, Phase.GONE} and endpoint.member:
-            self._fill(endpoint, self.pool.policy, now)
+            self._fill([endpoint], self.pool.policy, now)
 
     def health_changed(self, endpoint: Endpoint, now: float) -> None:
         """Nothing to do."""
 
     # --- inside
 
-    def _fill(self, endpoint: Endpoint, policy: Policy, now: float) -> None:
+    def _fill(self, endpoints: Iterable[Endpoint], policy: Policy, now: float) -> None:
         cap = policy.max_in_flight
         if cap is None or policy.retry.refused_statuses:
             return
-        leases = self._reserve.setdefault(endpoint, [])
-        for _ in range(cap - endpoint.in_flight):
-            leases.append(self.pool.hold(endpoint.spec, now, inf, elsewhere=True))
+        # What is past its deadline here may have been given to another by an earlier arbiter.
+        own = self.pool.own_leases or ()
+        late = Counter(lease.endpoint for lease in own if lease.expires <= now)
+        for endpoint in endpoints:
+            leases = self._reserve.setdefault(endpoint, [])
+            for _ in range(cap - endpoint.in_flight + late[endpoint]):
+                leases.append(self.pool.hold(endpoint.spec, now, inf, elsewhere=True))

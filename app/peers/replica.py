@@ -540,7 +540,7 @@ class Replica:
             record = self._renewed(arbiter)
             self._resign(now)  # first: what is written is all that is held
             self._yielded_at = now
-            self._write(record.left(self._held()))
+            self._write(record.left(self._held(now)))
         elif now >= self._next_renewal:
             self._next_renewal = now + RENEWAL
             self._write(self._renewed(arbiter))
@@ -575,12 +575,13 @@ class Replica:
             self._isolated_since = now
         return self._isolated_since is not None and now - self._isolated_since >= UNSURE
 
-    def _held(self) -> dict[str, dict[str, int]]:
-        """Count the slots of this replica's own requests."""
-        return {
-            pool.key: dict(Counter(lease.endpoint.spec.identity for lease in pool.own_leases or ()))
-            for pool in self._pools
-        }
+    def _held(self, now: float) -> dict[str, dict[str, int]]:
+        """Count the slots of this replica's own requests, but those that are about to end."""
+        held = {}
+        for pool in self._pools:
+            leases = [lease for lease in pool.own_leases or () if lease.expires > now]
+            held[pool.key] = dict(Counter(lease.endpoint.spec.identity for lease in leases))
+        return held
 
     def _stepped_down(self, record: Record, now: float) -> None:
         """The Lease names another, as this arbiter wrote it, or nobody."""

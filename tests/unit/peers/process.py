@@ -208,8 +208,16 @@ class Process:
             if request.expires <= self.world.now:
                 request.ends(Outcome.EXPIRED)
 
+    def part(self) -> None:
+        """End gracefully: an arbiter waits until it has written that it goes."""
+        self.leaving = self.stopping = True
+        self.replica.stop()
+        if self.replica.arbiter is None:
+            self._part()
+
     def _part(self) -> None:
-        if self.stopping and not any(not call.over for call in self.store.calls):
+        writing = self.alive and any(not call.over for call in self.store.calls)
+        if self.stopping and not (self.replica.arbiter is not None and writing):
             self.world.kube.pods.pop(self.pod, None)
             self.die()
 

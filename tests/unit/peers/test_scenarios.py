@@ -156,8 +156,7 @@ def test_an_arbiter_that_stops_with_requests_stays_accounted_for() -> None:
     world, (p, q) = a_world("p", "q")
     p.accept("cancel", 16.0)
     q.accept("cancel", 16.0)
-    p.leaving = p.stopping = True
-    p.replica.stop()
+    p.part()
     world.run(4, 1 / 32, 0)
     run(world, 4.0)
     assert q.replica.role is Role.DECIDING
@@ -222,5 +221,26 @@ def test_a_dead_replica_stays_in_the_lease_until_workers_have_stopped() -> None:
     assert r.replica.role is Role.DECIDING
     r.accept("cancel", 16.0)
     run(world, 4.0)
+    assert count(world) == 1
+    world.settle()
+
+
+def test_a_new_arbiters_own_slot_past_its_deadline_may_be_anothers() -> None:
+    world, (p, q, r) = a_world("p", "q", "r")
+    q.accept("cancel", 2.0)
+    run(world, 0.25)
+    q.stopped = True
+    run(world, 4.0)
+    r.accept("cancel", 16.0)
+    run(world, 0.5)
+    assert count(world) == 1
+    for process in (p, r):
+        process.die()
+        del world.kube.pods[process.pod]
+    q.stopped = False
+    world.flow(Random(1))  # it takes over before it notices the time
+    assert q.replica.role is Role.DECIDING
+    q.accept("cancel", 16.0)
+    world.run(4, 1 / 64, 0)
     assert count(world) == 1
     world.settle()

@@ -226,8 +226,7 @@ class World:
         if leaving:
             process = leaving[number % len(leaving)]
             if not patient or all(r.over for r in process.requests):
-                process.stopping = True
-                process.replica.stop()
+                process.part()
 
     # --- operations: the network
 
@@ -311,9 +310,8 @@ class World:
                 process.obey(name, self.most[name])
         self._run_and_judge(8.0)
         for process in self.living:
-            if process.leaving:
-                process.stopping = True
-                process.replica.stop()
+            if process.leaving and not process.stopping:
+                process.part()
         self._run_and_judge(2 * REQUEST + QUEUE)
         self._nothing_is_left()
         for number in range(9):
