@@ -27,7 +27,7 @@ class Asking:
 
     def __init__(self) -> None:
         self.follower = Follower()
-        self.pool = Pool(Policy(max_in_flight=1), name="pool")
+        self.pool = Pool(Policy(max_in_flight=1), name="pool", key="pool")
         self.pool.own_leases = set()
         self.pool.apply_snapshot([SPEC], 0.0)
         decider = PoolFollower(self.follower, self.pool)
@@ -163,7 +163,7 @@ def test_only_an_idle_connection_that_was_closed_is_told() -> None:
 
 
 def a_pool(cap: int | None = 2, names: str = "xy", **limits: object) -> Pool:
-    pool = Pool(Policy(max_in_flight=cap, **limits), name="pool")  # type: ignore[arg-type]
+    pool = Pool(Policy(max_in_flight=cap, **limits), name="pool", key="pool")  # type: ignore[arg-type]
     pool.own_leases = set()
     pool.apply_snapshot([EndpointSpec(name, "10.0.0.1", 80, name) for name in names], 0.0)
     return pool

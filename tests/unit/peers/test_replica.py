@@ -50,7 +50,7 @@ def a_replica() -> tuple[Replica, Wanted]:
 
 def a_pool(name: str = "pool", cap: int = 1, *, refuses: bool = False) -> Pool:
     retry = RetryPolicy(refused_statuses=frozenset({503} if refuses else ()))
-    pool = Pool(Policy(max_in_flight=cap, retry=retry), name=name)
+    pool = Pool(Policy(max_in_flight=cap, retry=retry), name=name, key=name)
     pool.apply_snapshot([EndpointSpec("x", "10.0.0.1", 80, "x")], NOW)
     return pool
 
