@@ -24,7 +24,7 @@ from math import inf
 from random import Random
 from typing import Final
 
-from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
+from app.balancing.endpoint import Endpoint, EndpointSpec
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.health import HealthRecord, Sign
 from app.balancing.lease import LET_DOWN, SIGNS, Lease, Outcome
@@ -32,6 +32,7 @@ from app.balancing.observers import Decider, DispatchObserver, PoolObserver
 from app.balancing.picker import Picker
 from app.balancing.policy import Policy
 from app.balancing.retry import RetryBudget
+from app.balancing.rotation import Rotation
 from app.balancing.waiters import Claimant, Waiter, Waiters
 
 REFUSAL_PAUSE: Final = 0.1
@@ -63,9 +64,6 @@ class Pool:
         self.endpoints: dict[str, Endpoint] = {}
         """By identity; those that left are kept until their last request has ended."""
 
-        self.rotation: set[Endpoint] = set()
-        """The endpoints that new requests may go to."""
-
         self.in_flight = 0
         self.elsewhere = 0
         """How many of those in flight are other replicas'."""
@@ -79,10 +77,11 @@ class Pool:
         self.own_leases: set[Lease] | None = None
         """The leases of requests that are here; None where nobody wants to know."""
 
-        self._primaries: set[Endpoint] = set()
-        self._paused: set[Endpoint] = set()
         self._waiters = Waiters()
         self._picker = Picker(random or Random())
+        self._rotation = Rotation(self.endpoints, self._picker, self.observers)
+        self.rotation = self._rotation.endpoints
+        """The endpoints that new requests may go to."""
 
     @property
     def queued(self) -> int:
@@ -111,13 +110,13 @@ class Pool:
             known = self.endpoints.get(identity)
             if known is None:
                 self.endpoints[identity] = endpoint = Endpoint(spec)
-                self._changed(endpoint, None, now)
+                self._rotation.follow(endpoint, None, now)
             elif (known.spec is not spec and known.spec != spec) or not known.member:
                 before = known.phase
                 if not known.member:
                     known.health = HealthRecord()
                 known.member, known.spec = True, spec
-                self._changed(known, before, now)
+                self._rotation.follow(known, before, now)
         self._dispatch(now)
 
     def apply_policy(self, policy: Policy, now: float) -> None:
@@ -135,13 +134,7 @@ class Pool:
 
         Until then a pause goes on, and a waiter past the end of its wait may still be served.
         """
-        resumed = [e for e in self._paused if e.resume_at is not None and e.resume_at <= now]
-        for endpoint in resumed:
-            self._paused.discard(endpoint)
-            before = endpoint.phase
-            endpoint.resume_at = None
-            self._changed(endpoint, before, now)
-        if resumed:
+        if self._rotation.resume(now):
             self._dispatch(now)
         for waiter in self._waiters.expire(now):
             if self.decider is not None:
@@ -320,7 +313,8 @@ class Pool:
             endpoint.connect_errors += here
         elif outcome is Outcome.REFUSED:
             endpoint.refusals += here
-            self._pause(endpoint, now, REFUSAL_PAUSE if retry_after is None else retry_after)
+            seconds = REFUSAL_PAUSE if retry_after is None else retry_after
+            self._rotation.pause(endpoint, now, min(seconds, REFUSAL_PAUSE_MAX))
             return
         else:
             return  # the client's doing, or ours: says nothing of the worker
@@ -332,49 +326,14 @@ class Pool:
     def _weigh(self, endpoint: Endpoint, sign: Sign, now: float, detail: str) -> None:
         before = endpoint.phase
         if endpoint.health.observe(sign, self.policy.health, now, detail):
-            self._changed(endpoint, before, now)
+            self._rotation.follow(endpoint, before, now)
             for observer in self.observers:
                 observer.health_changed(endpoint, now)
-
-    def _pause(self, endpoint: Endpoint, now: float, seconds: float) -> None:
-        before = endpoint.phase
-        until = now + min(seconds, REFUSAL_PAUSE_MAX)
-        endpoint.resume_at = max(until, endpoint.resume_at or until)
-        self._paused.add(endpoint)
-        self._changed(endpoint, before, now)
 
     def _remove(self, endpoint: Endpoint, now: float) -> None:
         before = endpoint.phase
         endpoint.member = False
-        endpoint.resume_at = None
-        self._paused.discard(endpoint)  # one that returns begins anew
+        self._rotation.forget_pause(endpoint)  # one that returns begins anew
         if endpoint.in_flight == 0:
             del self.endpoints[endpoint.spec.identity]
-        self._changed(endpoint, before, now)
-
-    def _changed(self, endpoint: Endpoint, before: Phase | None, now: float) -> None:
-        """Bring the rotation in line with the endpoint's two facts, and tell the observers."""
-        were_primaries = bool(self._primaries)
-        if endpoint.primary:
-            self._primaries.add(endpoint)
-        else:
-            self._primaries.discard(endpoint)
-        if bool(self._primaries) != were_primaries:  # the terminating ones step in, or back
-            for other in self.endpoints.values():
-                self._place(other)
-        self._place(endpoint)  # also one that has just been taken off `endpoints`
-        if endpoint.phase is not before:
-            for observer in self.observers:
-                observer.phase_changed(endpoint, before, now)
-
-    def _place(self, endpoint: Endpoint) -> None:
-        """Put one endpoint into the rotation and the picker, or take it out of them."""
-        if endpoint.primary or (endpoint.usable and not self._primaries):
-            self.rotation.add(endpoint)
-        else:
-            self.rotation.discard(endpoint)
-        pickable = endpoint in self.rotation and not endpoint.withheld
-        if pickable and endpoint not in self._picker:
-            self._picker.add(endpoint)
-        elif not pickable and endpoint in self._picker:
-            self._picker.remove(endpoint)
+        self._rotation.follow(endpoint, before, now)
