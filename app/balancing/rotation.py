@@ -1,8 +1,8 @@
 """The rotation: the endpoints that new requests may go to.
 
 A part of `Pool`, which writes the facts (membership, health) into an endpoint and then calls
-`follow`. In rotation are the primary endpoints; only if there are none, the other usable ones, which
-are terminating. The picker has those of the rotation that are not withheld.
+`follow`. In rotation are the primary endpoints; only if there are none, the other usable ones,
+which are terminating. The picker has those of the rotation that are not withheld.
 """
 
 from app.balancing.endpoint import Endpoint, Phase

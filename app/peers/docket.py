@@ -11,7 +11,6 @@ cap, and nothing is held for silence.
 
 from collections import Counter
 from collections.abc import Iterable
-from math import inf
 
 from app.balancing.endpoint import Endpoint, EndpointSpec, Phase
 from app.balancing.lease import Lease, Outcome
@@ -68,7 +67,7 @@ class Docket:
             lease = reserve.pop()
             lease.expires = expires
             return lease
-        return self.pool.hold(spec, now, expires, elsewhere=True)
+        return self.pool.hold(spec, now, expires=expires, elsewhere=True)
 
     def line_up(self, now: float) -> None:
         """Let those wait who have waited before."""
@@ -123,4 +122,4 @@ class Docket:
         for endpoint in endpoints:
             leases = self._reserve.setdefault(endpoint, [])
             for _ in range(cap - endpoint.in_flight + late[endpoint]):
-                leases.append(self.pool.hold(endpoint.spec, now, inf, elsewhere=True))
+                leases.append(self.pool.hold(endpoint.spec, now, elsewhere=True))

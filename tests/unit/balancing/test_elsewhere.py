@@ -71,7 +71,7 @@ def test_a_slot_that_is_held_elsewhere_counts_as_one_that_is_taken() -> None:
 def test_it_is_counted_apart_and_is_no_grant_of_this_replica() -> None:
     pool = pool_of("a", 2)
     pool.own_leases = set()
-    own, held = take(pool), pool.hold(SPEC, 0.0, 9.0, elsewhere=True)
+    own, held = take(pool), pool.hold(SPEC, 0.0, expires=9.0, elsewhere=True)
     endpoint = pool.endpoints["a"]
     assert (pool.in_flight, pool.elsewhere) == (2, 1)
     assert (endpoint.in_flight, endpoint.elsewhere, endpoint.granted) == (2, 1, 1)
