@@ -1,6 +1,6 @@
 """What once went wrong, or would if a rule were missing: each in as few steps as it takes.
 
-One endpoint, "x", of cap 1: a second request that starts there while one runs is an error that the
+One endpoint, "x", mostly of cap 1: a second request that starts there while one runs is an error that the
 world raises by itself.
 """
 
@@ -12,7 +12,9 @@ from tests.unit.peers.process import Process
 from tests.unit.peers.world import World
 
 
-def a_world(*pods: str, pool: str = "cancel", endpoints: int = 1) -> tuple[World, list[Process]]:
+def a_world(
+    *pods: str, pool: str = "cancel", endpoints: int = 1, cap: int = 1
+) -> tuple[World, list[Process]]:
     """Return replicas of which the first decides, and the others follow."""
     world = World()
     for number, pod in enumerate(pods):
@@ -20,7 +22,7 @@ def a_world(*pods: str, pool: str = "cancel", endpoints: int = 1) -> tuple[World
         world.run(4, 0.25, number)
     processes = list(world.processes.values())
     for process in processes:
-        world._learn(process, pool, 1, endpoints)
+        world._learn(process, pool, cap, endpoints)
     world.run(1, 0.25, 0)
     assert [p.replica.role for p in processes] == [
         Role.DECIDING, *[Role.FOLLOWING] * (len(pods) - 1)
@@ -244,4 +246,22 @@ def test_a_new_arbiters_own_slot_past_its_deadline_may_be_anothers() -> None:
     q.accept("cancel", 16.0)
     world.run(4, 1 / 64, 0)
     assert count(world) == 1
+    settle(world)
+
+
+def test_what_one_left_word_of_and_then_says_itself_is_counted_once() -> None:
+    world, (p, q, r) = a_world("p", "q", "r", cap=2)
+    p.accept("cancel", 16.0)
+    r.accept("cancel", 16.0)
+    run(world, 0.25)
+    cut(world, "p", "q", "r")
+    cut(world, "q", "r")
+    run(world, 6.0)
+    assert q.replica.role is Role.DECIDING
+    world.cuts.discard(frozenset("pq"))
+    run(world, 3.0)
+    assert p.replica.role is Role.FOLLOWING
+    q.accept("cancel", 16.0)
+    run(world, 0.5)
+    assert count(world) == 2  # r, which has not come, has the other slot
     settle(world)
