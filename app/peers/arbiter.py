@@ -174,7 +174,7 @@ class Arbiter:
         peer = self.peers.get(member_id)
         if peer is None or peer.answered:
             return
-        numbers = count(-1, -1)  # no request's: what it says itself takes their place
+        numbers = count(-1, -1)  # no request's: what it says itself takes the place of as many
         for name, slots in held.items():
             for identity, number in slots.items():
                 spec = EndpointSpec(identity, "", 0)
@@ -243,7 +243,7 @@ class Arbiter:
             self._detach(peer)
         peer.link, peer.names, peer.named = link, Names(link), Named()
         peer.dead_at = None
-        peer.cut_off = False
+        peer.parted = peer.cut_off = False
         self._linked[link] = peer
         self.departed.discard(member.id)
         link.send(messages.Term(self.term))
@@ -324,8 +324,14 @@ class Arbiter:
         if report is None:
             raise ProtocolError("the end of no report")
         known, peer.holdings = peer.holdings, report
+        believed: dict[tuple[str, str], list[int]] = {}
+        for ask, holding in known.items():
+            if ask < 0:
+                believed.setdefault((holding.pool, holding.spec.identity), []).append(ask)
         for ask, holding in report.items():
             before = known.pop(ask, None)
+            if before is None and (same := believed.get((holding.pool, holding.spec.identity))):
+                before = known.pop(same.pop())
             if before is not None and before.lease is not None:
                 holding.lease = before.lease
                 holding.lease.expires = holding.expires

@@ -16,6 +16,7 @@ from app.peers.docket import LONGEST, WORKERS_STOP, Docket, free_at
 from app.peers.follower import Follower, PoolFollower
 from app.peers.messages import ProtocolError
 from tests.unit.balancing.test_pool import Client
+from tests.unit.peers.judging import settle
 from tests.unit.peers.said import Said
 from tests.unit.peers.test_scenarios import a_world, run
 
@@ -305,4 +306,4 @@ def test_the_queue_of_all_is_bounded_where_it_is_decided() -> None:
     waiting = q.requests[-1]
     run(world, 0.25)
     assert waiting.over
-    world.settle()
+    settle(world)

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.unit.peers.judging import judge, settle
 from tests.unit.peers.world import World
 
 NUMBERS = st.integers(0, 11)
@@ -156,17 +157,17 @@ class PeersMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_decides_in_a_term(self) -> None:
-        self.world.judge()
+        judge(self.world)
 
     def teardown(self) -> None:
         """Whatever happened: once all is well again, nothing is left of it."""
         if self.well:
-            self.world.settle()
+            settle(self.world)
 
 
 TestPeers = PeersMachine.TestCase
 TestPeers.settings = settings(
-    max_examples=400,
+    max_examples=800,
     stateful_step_count=60,
     derandomize=True,  # the same examples in each run
     deadline=None,

@@ -1,17 +1,20 @@
 """What once went wrong, or would if a rule were missing: each in as few steps as it takes.
 
-One endpoint, "x", of cap 1: a second request that starts there while one runs is an error that the
+One endpoint, "x", mostly of cap 1: a second request that starts there while one runs is an error that the
 world raises by itself.
 """
 
 from random import Random
 
 from app.peers.replica import Role
+from tests.unit.peers.judging import judge, settle
 from tests.unit.peers.process import Process
 from tests.unit.peers.world import World
 
 
-def a_world(*pods: str, pool: str = "cancel", endpoints: int = 1) -> tuple[World, list[Process]]:
+def a_world(
+    *pods: str, pool: str = "cancel", endpoints: int = 1, cap: int = 1
+) -> tuple[World, list[Process]]:
     """Return replicas of which the first decides, and the others follow."""
     world = World()
     for number, pod in enumerate(pods):
@@ -19,7 +22,7 @@ def a_world(*pods: str, pool: str = "cancel", endpoints: int = 1) -> tuple[World
         world.run(4, 0.25, number)
     processes = list(world.processes.values())
     for process in processes:
-        world._learn(process, pool, 1, endpoints)
+        world._learn(process, pool, cap, endpoints)
     world.run(1, 0.25, 0)
     assert [p.replica.role for p in processes] == [
         Role.DECIDING, *[Role.FOLLOWING] * (len(pods) - 1)
@@ -34,7 +37,7 @@ def cut(world: World, one: str, *others: str) -> None:
 def run(world: World, seconds: float) -> None:
     for number in range(int(seconds * 4)):
         world.run(1, 0.25, number)
-        world.judge()
+        judge(world)
 
 
 def count(world: World, pool: str = "cancel") -> int:
@@ -51,7 +54,7 @@ def test_a_grant_that_is_read_after_its_requests_deadline_is_not_used() -> None:
     assert count(world) == 1
     q.stopped = False
     run(world, 2.0)
-    world.settle()
+    settle(world)
 
 
 def test_a_deadline_frees_nothing_for_an_arbiter_whose_place_may_be_taken() -> None:
@@ -68,7 +71,7 @@ def test_a_deadline_frees_nothing_for_an_arbiter_whose_place_may_be_taken() -> N
     s.accept("cancel", 16.0)  # p still believes in itself, and s in p
     run(world, 5.0)
     assert p.replica.role is Role.DECIDING
-    world.settle()
+    settle(world)
 
 
 def test_nor_does_a_death_that_it_hears_of() -> None:
@@ -86,7 +89,7 @@ def test_nor_does_a_death_that_it_hears_of() -> None:
     run(world, 3.0)
     assert p.replica.role is Role.DECIDING
     assert count(world) == 1
-    world.settle()
+    settle(world)
 
 
 def test_the_workers_time_to_notice_begins_at_the_death_and_not_at_the_links_end() -> None:
@@ -101,7 +104,7 @@ def test_the_workers_time_to_notice_begins_at_the_death_and_not_at_the_links_end
     world.run(4, 1 / 32, 0)
     run(world, 3.0)
     assert count(world) == 1
-    world.settle()
+    settle(world)
 
 
 def test_what_a_dead_replica_had_is_held_in_a_pool_that_becomes_known_later() -> None:
@@ -117,7 +120,7 @@ def test_what_a_dead_replica_had_is_held_in_a_pool_that_becomes_known_later() ->
     q.accept("finish", 16.0)
     run(world, 2.0)
     assert count(world, "finish") == 1
-    world.settle()
+    settle(world)
 
 
 def test_and_what_it_had_said_that_it_holds() -> None:
@@ -137,7 +140,7 @@ def test_and_what_it_had_said_that_it_holds() -> None:
     r.accept("finish", 16.0)
     run(world, 2.0)
     assert count(world, "finish") == 1
-    world.settle()
+    settle(world)
 
 
 def test_one_that_joined_and_died_before_it_came_does_not_stay_in_the_lease() -> None:
@@ -149,7 +152,7 @@ def test_one_that_joined_and_died_before_it_came_does_not_stay_in_the_lease() ->
     world.kill(1, 1)
     run(world, 4.0)
     assert world.kube.members == {p.member.id}
-    world.settle()
+    settle(world)
 
 
 def test_an_arbiter_that_stops_with_requests_stays_accounted_for() -> None:
@@ -161,7 +164,7 @@ def test_an_arbiter_that_stops_with_requests_stays_accounted_for() -> None:
     run(world, 4.0)
     assert q.replica.role is Role.DECIDING
     assert count(world) == 1
-    world.settle()
+    settle(world)
 
 
 def test_an_arbiter_that_is_cut_off_leaves_word_of_what_it_holds() -> None:
@@ -173,7 +176,7 @@ def test_an_arbiter_that_is_cut_off_leaves_word_of_what_it_holds() -> None:
     r.accept("cancel", 16.0)
     run(world, 0.5)
     assert sum(map(len, world.running.values())) == 2  # who has not come has said what it has
-    world.settle()
+    settle(world)
 
 
 def test_a_report_leaves_out_what_is_past_its_deadline() -> None:
@@ -198,7 +201,7 @@ def test_a_report_leaves_out_what_is_past_its_deadline() -> None:
     assert s.replica.role is Role.FOLLOWING
     run(world, 1.0)
     assert count(world) == 1
-    world.settle()
+    settle(world)
 
 
 def test_a_dead_replica_stays_in_the_lease_until_workers_have_stopped() -> None:
@@ -222,7 +225,7 @@ def test_a_dead_replica_stays_in_the_lease_until_workers_have_stopped() -> None:
     r.accept("cancel", 16.0)
     run(world, 4.0)
     assert count(world) == 1
-    world.settle()
+    settle(world)
 
 
 def test_a_new_arbiters_own_slot_past_its_deadline_may_be_anothers() -> None:
@@ -243,4 +246,22 @@ def test_a_new_arbiters_own_slot_past_its_deadline_may_be_anothers() -> None:
     q.accept("cancel", 16.0)
     world.run(4, 1 / 64, 0)
     assert count(world) == 1
-    world.settle()
+    settle(world)
+
+
+def test_what_one_left_word_of_and_then_says_itself_is_counted_once() -> None:
+    world, (p, q, r) = a_world("p", "q", "r", cap=2)
+    p.accept("cancel", 16.0)
+    r.accept("cancel", 16.0)
+    run(world, 0.25)
+    cut(world, "p", "q", "r")
+    cut(world, "q", "r")
+    run(world, 6.0)
+    assert q.replica.role is Role.DECIDING
+    world.cuts.discard(frozenset("pq"))
+    run(world, 3.0)
+    assert p.replica.role is Role.FOLLOWING
+    q.accept("cancel", 16.0)
+    run(world, 0.5)
+    assert count(world) == 2  # r, which has not come, has the other slot
+    settle(world)

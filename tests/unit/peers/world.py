@@ -1,8 +1,8 @@
 """Replicas, their network, the API, and the truth: what runs at the workers.
 
 A world is moved by its operations, which take numbers that mean something in every state, so that
-any list of operations can be played. It judges at each start of a request, and after each
-operation; `settle` heals all that is broken, lets time run, and judges what is left.
+any list of operations can be played. It judges each start of a request by itself; what holds beside
+is in `judging`.
 
 What is promised, and so asserted: never more than the cap run at an endpoint. A request ends at its
 deadline at the latest, that of a dead process within `WORKERS_STOP` where workers stop then. Caps
@@ -12,15 +12,13 @@ pools whose requests outlive it from its start; others, and all endpoints, it ma
 
 from functools import partial
 from random import Random
-from typing import Any
 
 from app.balancing.lease import Outcome
 from app.balancing.policy import OnClientGone
 from app.peers.docket import WORKERS_STOP
-from app.peers.replica import Role
 from tests.unit.peers.kube import Kube
 from tests.unit.peers.network import API, Channel, Wire
-from tests.unit.peers.process import ENDPOINTS, POOLS, QUEUE, REQUEST, Process, Request
+from tests.unit.peers.process import ENDPOINTS, POOLS, Process, Request
 
 PODS = ("p", "q", "r", "s")
 
@@ -272,89 +270,6 @@ class World:
         for channel in [*self.busy, *(end.out for wire in self.wires for end in wire.ends)]:
             channel.held = False
         self.wires = [wire for wire in self.wires if any(end.open for end in wire.ends)]
-
-    # --- judging
-
-    def judge(self) -> None:
-        """Say what holds at any time."""
-        for process in self.processes.values():
-            arbiter = process.replica.arbiter if process.alive else None
-            if arbiter is not None:
-                other = self.deciders.setdefault(arbiter.term, process)
-                assert other is process, f"{other} and {process} decide in term {arbiter.term}"
-        self._judge_counts()
-
-    def _judge_counts(self) -> None:
-        """See that the last arbiter counts at least what runs, whoever gave it."""
-        newest = self.deciders[max(self.deciders)] if self.deciders else None
-        arbiter = newest.replica.arbiter if newest is not None and newest.alive else None
-        for name, docket in arbiter.dockets.items() if arbiter is not None else ():
-            for endpoint in docket.pool.endpoints.values():
-                running = self.running.get((name, endpoint.spec.identity), ())
-                counted = endpoint.in_flight >= len(running) or name in self.mixed
-                assert counted or not endpoint.member, f"{newest}: {endpoint}, but {running}"
-
-    def settle(self) -> None:
-        """Heal everything, let time run; then nothing may be left of what was."""
-        self.heal()
-        for pod, process in self.processes.items():
-            process.stopped = False
-            if not process.alive:
-                self.kube.pods.pop(pod, None)
-        if not any(p.alive and not p.leaving for p in self.processes.values()):
-            self.processes = {pod: p for pod, p in self.processes.items() if p.alive}
-            self._start(next(p for p in (*PODS, "t") if p not in self.processes), 15, 1, 1)
-        for process in self.living:
-            for name in POOLS:
-                self._learn(process, name, 1, 3)
-                process.obey(name, self.most[name])
-        self._run_and_judge(8.0)
-        for process in self.living:
-            if process.leaving and not process.stopping:
-                process.part()
-        self._run_and_judge(2 * REQUEST + QUEUE)
-        self._nothing_is_left()
-        for number in range(9):
-            for pool in range(len(POOLS)):
-                self.ask(number, pool, 9.0)
-        self._run_and_judge(1.0)
-        counts = {place: len(running) for place, running in self.running.items()}
-        assert counts == {(name, i): self.most[name] for name in POOLS for i in ENDPOINTS}
-        for _ in range(24):
-            self.finish(0)
-            self._run_and_judge(0.25)
-        self._run_and_judge(QUEUE)
-        self._nothing_is_left()
-
-    def _run_and_judge(self, seconds: float) -> None:
-        for number in range(int(seconds * 4)):
-            self.run(1, 0.25, number)
-            self.judge()
-
-    def _nothing_is_left(self) -> None:
-        living = self.living
-        deciding = [p for p in living if p.replica.role is Role.DECIDING]
-        assert len(deciding) == 1, f"{living} decide"
-        arbiter = deciding[0].replica.arbiter
-        assert arbiter is not None
-        assert all(p.replica.role is Role.FOLLOWING for p in living if p not in deciding), living
-        assert arbiter.accounted
-        assert all(docket.accounted for docket in arbiter.dockets.values())
-        assert not any(docket.reserved or docket.rejoining for docket in arbiter.dockets.values())
-        assert {*arbiter.peers, arbiter.me.id} == {p.member.id for p in living}
-        assert self.kube.members == {p.member.id for p in living}
-        for peer in arbiter.peers.values():
-            assert not peer.holdings
-            assert not peer.claims
-        for process in living:
-            assert all(request.over for request in process.requests), process.requests
-            for pool in process.pools.values():
-                assert (pool.in_flight, pool.elsewhere, pool.queued) == (0, 0, 0), process
-                counts = {e.spec.identity: e.in_flight for e in pool.endpoints.values()}
-                assert counts == dict.fromkeys(ENDPOINTS, 0)
-            follower: Any = process.replica._follower
-            if process not in deciding:
-                assert (follower._asks, follower._numbered, follower._held) == ({}, {}, {})
 
     # --- inside
 
