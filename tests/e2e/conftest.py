@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.choosing import choose_cluster
 from tests.e2e.interface import WORKERS, Cluster
 from tests.e2e.real import RealCluster
+from tests.e2e.replicas import REPLICAS, TASK_SECONDS, UNREFUSED, Replicas
 from tests.e2e.scenario import everything_in_rotation
 from tests.e2e.simulated import WATCH_TIMEOUT, SimulatedCluster
 
@@ -81,12 +82,42 @@ def sim(cluster: Cluster) -> SimulatedCluster:
     return cluster
 
 
+@pytest.fixture(scope="session")
+async def acting_as_one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicas]:
+    """A simulated cluster of its own, with several balancers, and workers that do not refuse."""
+    environment = {
+        "LEASTWISE_LOG_LEVEL": "debug",
+        "LEASTWISE_WATCH_TIMEOUT": f"{WATCH_TIMEOUT:g}",
+    }
+    async with SimulatedCluster.started(tmp_path_factory.mktemp("replicas")) as cluster:
+        await cluster.install(
+            balancers=REPLICAS,
+            environment=environment,
+            pool=UNREFUSED,
+            task_seconds=TASK_SECONDS,
+            peers=True,
+            fronted=True,
+            refusing=False,
+        )
+        yield Replicas(cluster)
+
+
+@pytest.fixture
+async def replicas(acting_as_one: Replicas) -> AsyncIterator[Replicas]:
+    """The replicas, whole again after what the scenario before has done to them."""
+    await acting_as_one.whole()
+    yield acting_as_one
+    await acting_as_one.sim.operate("heal")
+    await acting_as_one.sim.operate("faults")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Show what the balancers said, beside a scenario's failure."""
     report: pytest.TestReport = yield
     funcargs: dict[str, Any] = getattr(item, "funcargs", {})
-    cluster = funcargs.get("installed") or funcargs.get("cluster")
+    together = funcargs.get("acting_as_one")
+    cluster = together.sim if together else funcargs.get("installed") or funcargs.get("cluster")
     if report.failed and isinstance(cluster, SimulatedCluster):
         report.sections.append(("the balancers' logs", cluster.logs()[-20_000:]))
     return report

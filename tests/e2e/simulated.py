@@ -143,11 +143,16 @@ class SimulatedCluster:
     async def views(self) -> list[dict[str, Any]]:
         views = []
         for target in self.targets():
-            host, _, port = target.rpartition(":")
             with suppress(httpx.TransportError):
-                answer = await self._client.get(f"http://{host}:{int(port) + 1}/workers")
-                views.append(answer.json() | {"balancer": target})
+                views.append(await self.view(target))
         return views
+
+    async def view(self, target: str) -> dict[str, Any]:
+        """Return what the balancer at that host:port says of its workers."""
+        host, _, port = target.rpartition(":")
+        answer = await self._client.get(f"http://{host}:{int(port) + 1}/workers")
+        view: dict[str, Any] = answer.json() | {"balancer": target}
+        return view
 
     async def settled(self) -> bool:
         return all((await self.state())["settled"].values()) and bool(self.targets())
@@ -214,8 +219,10 @@ class SimulatedCluster:
         """Signal a pod's process; `restart_after` in seconds, if it is to end it."""
         assert await self.operate("kill", name=name, number=number, **more), f"{name} does not run"
 
-    async def worst_count(self) -> int:
-        return max((e["in_flight"] for e in self._journal()), default=0)
+    async def worst_count(self, since: float = 0.0) -> int:
+        """`since`: a time of the monotonic clock."""
+        counts = (e["in_flight"] for e in self._journal() if e["monotonic"] >= since)
+        return max(counts, default=0)
 
     async def refusals(self) -> int:
         return sum(event["event"] == "refused" for event in self._journal())
@@ -255,6 +262,15 @@ class SimulatedCluster:
             return bool(self.targets())
 
         await until(f"the balancers are cut off for {seconds:g} s", check, limit=self.patience)
+
+    def name_target(self, name: str, target: str) -> None:
+        """Let `load` send to that balancer alone, by its host:port, under this name."""
+        (self._folder / name).write_text(f"{target}\n")
+
+    def logs_of(self, pod: str = "lb-*") -> dict[str, str]:
+        """What all processes of that balancer, or of all that ever were, have logged, by pod."""
+        found = self._folder.glob(f"{pod}.*.log")
+        return {log.name.partition(".")[0]: log.read_text() for log in found}
 
     def logs(self) -> str:
         """The balancers' logs, for a test that failed."""

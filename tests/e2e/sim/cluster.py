@@ -72,6 +72,7 @@ class Cluster:
         self._pool: Object = {}
         self._task_seconds = 0.5
         self._environment: dict[str, str] = {}
+        self._program = "app"
         self._stopping = False
         self.store.observers.append(self._proxy)
 
@@ -214,9 +215,12 @@ class Cluster:
     def restart(self, name: str) -> None:
         self.workloads[name].restart()
 
-    def upgrade(self, pool: Object, environment: Mapping[str, str]) -> None:
-        """Roll the balancers out with another pool, and these variables besides the old ones."""
-        self._pool = pool
+    def upgrade(self, pool: Object, environment: Mapping[str, str], program: str = "app") -> None:
+        """Roll the balancers out with another pool, and these variables besides the old ones.
+
+        `program`: the module that they run, for another release.
+        """
+        self._pool, self._program = pool, program
         self._environment |= environment
         self.workloads["lb"].restart(self._balancer_template())
 
@@ -388,7 +392,9 @@ class Cluster:
             "KUBECONFIG": str(self.kubeconfig),
             "LEASTWISE_NAMESPACE": NAMESPACE,
         }
-        return balancer(self._port, self.folder, self._pool, environment, self._peers)
+        return balancer(
+            self._port, self.folder, self._pool, environment, self._peers, self._program
+        )
 
 
 def _of(service: str) -> dict[str, str]:

@@ -76,14 +76,18 @@ def balancer(
     spec: Object,
     environment: Mapping[str, str],
     peers: Peers | None = None,
+    program: str = "app",
 ) -> Template:
-    """Return the chart's balancer with that pool: its only delay is its own."""
+    """Return the chart's balancer with that pool: its only delay is its own.
+
+    `program` is the module that is run, as in an image of another release.
+    """
 
     def arguments(pod: Pod) -> Sequence[str]:
         config = folder / f"{pod.name}.yaml"
         config.write_text(yaml.safe_dump({"metadata": {"name": "sim"}, "spec": spec}))
         return [
-            "-m", "app", "serve", "--config", str(config), "--drain-delay", "0.6",
+            "-m", program, "serve", "--config", str(config), "--drain-delay", "0.6",
             "--listen", f"{pod.address}:{port}", "--admin-listen", f"{pod.address}:{port + 1}",
         ]  # fmt: skip
 
