@@ -215,7 +215,7 @@ class Pool:
     # --- slots, where several replicas count as one
 
     def hold(
-        self, spec: EndpointSpec, now: float, expires: float = inf, *, elsewhere: bool
+        self, spec: EndpointSpec, now: float, *, elsewhere: bool, expires: float = inf
     ) -> Lease:
         """Count a slot that was given by somebody else, whatever the cap and the phase.
 
@@ -231,7 +231,7 @@ class Pool:
     def assign(self, waiter: Waiter, spec: EndpointSpec, now: float) -> Lease:
         """Let a waiter leave with the slot that the decider gave it; the caller tells it so."""
         self._waiters.leave(waiter)
-        lease = self.hold(spec, now, waiter.expires, elsewhere=False)
+        lease = self.hold(spec, now, elsewhere=False, expires=waiter.expires)
         lease.endpoint.granted += 1
         return lease
 

@@ -66,7 +66,7 @@ class Docket:
             lease = reserve.pop()
             lease.expires = expires
             return lease
-        return self.pool.hold(spec, now, expires, elsewhere=True)
+        return self.pool.hold(spec, now, elsewhere=True, expires=expires)
 
     def line_up(self, now: float) -> None:
         """Let those wait who have waited before."""
@@ -118,4 +118,4 @@ class Docket:
             return
         leases = self._reserve.setdefault(endpoint, [])
         for _ in range(cap - endpoint.in_flight):
-            leases.append(self.pool.hold(endpoint.spec, now, inf, elsewhere=True))
+            leases.append(self.pool.hold(endpoint.spec, now, elsewhere=True, expires=inf))
