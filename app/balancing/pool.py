@@ -234,7 +234,7 @@ class Pool:
     def assign(self, waiter: Waiter, spec: EndpointSpec, now: float) -> Lease:
         """Let a waiter leave with the slot that the decider gave it; the caller tells it so."""
         self._waiters.leave(waiter)
-        lease = self.hold(spec, now, expires=waiter.expires, elsewhere=False)
+        lease = self.hold(spec, now, elsewhere=False, expires=waiter.expires)
         lease.endpoint.granted += 1
         return lease
 

@@ -67,7 +67,7 @@ class Docket:
             lease = reserve.pop()
             lease.expires = expires
             return lease
-        return self.pool.hold(spec, now, expires=expires, elsewhere=True)
+        return self.pool.hold(spec, now, elsewhere=True, expires=expires)
 
     def line_up(self, now: float) -> None:
         """Let those wait who have waited before."""

@@ -119,9 +119,13 @@ class Pod:
     def kill(self, number: signal.Signals) -> bool:
         """Send its process a signal; return whether there was one."""
         pid = self.pid
-        if pid is not None:
+        if pid is None:
+            return False
+        try:
             os.kill(pid, number)
-        return pid is not None
+        except ProcessLookupError:  # it has just ended, and we are about to be told
+            return False
+        return True
 
     async def run(self) -> None:
         """Live until deleted and gone."""
