@@ -31,8 +31,27 @@ _FOLDED: Final = bytes(
 )
 _TOKENS: Final = bytes(byte if re.match(TOKEN, bytes([byte])) else 0 for byte in range(256))
 
-OTHER: Final = 0
-"""What a table of field names (`bytes` to `int`) says of a field that only is passed on."""
+UNKNOWN: Final = 0
+PASSED: Final = 1
+"""What a table of field names says of those that it does not have, and of those that are only
+passed on: a well-known name need not be checked letter by letter."""
+
+_WELL_KNOWN: Final = b"""
+accept accept-encoding accept-language authorization cache-control content-encoding content-type
+cookie dnt if-modified-since if-none-match origin pragma priority range referer sec-ch-ua
+sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user
+traceparent tracestate upgrade-insecure-requests user-agent x-api-key x-requested-with
+accept-ranges access-control-allow-credentials access-control-allow-headers
+access-control-allow-methods access-control-allow-origin access-control-expose-headers age
+content-disposition content-language content-security-policy etag expires last-modified location
+retry-after server set-cookie strict-transport-security vary via x-content-type-options
+x-frame-options
+""".split()
+
+
+def treatments(of_ours: dict[bytes, int]) -> dict[bytes, int]:
+    """Make the table of field names, in lower case, with how each is treated."""
+    return dict.fromkeys(_WELL_KNOWN, PASSED) | of_ours
 
 
 class Head:

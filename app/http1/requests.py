@@ -13,8 +13,9 @@ from typing import Final
 
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
-    OTHER,
+    PASSED,
     TOKEN,
+    UNKNOWN,
     Head,
     folded,
     is_token,
@@ -22,6 +23,7 @@ from app.http1.fields import (
     take_coding,
     take_connection,
     take_length,
+    treatments,
     without,
 )
 
@@ -29,17 +31,17 @@ _REQUEST_LINE: Final = re.compile(
     rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
 )
 
-# How a field is treated. The first three are passed on, as `OTHER` is.
-_HOST_FIELD: Final = 1
-_LENGTH: Final = 2
-_KEY: Final = 3
-_CONNECTION: Final = 4
-_CODING: Final = 5
-_UPGRADE: Final = 6
-_EXPECT: Final = 7
-_REQUEST_ID: Final = 8
-_TRAIL: Final = 9
-_DROPPED: Final = 10
+# How a field is treated, beside `UNKNOWN` and `PASSED`.
+_HOST_FIELD: Final = 2
+_LENGTH: Final = 3
+_KEY: Final = 4
+_CONNECTION: Final = 5
+_CODING: Final = 6
+_UPGRADE: Final = 7
+_EXPECT: Final = 8
+_REQUEST_ID: Final = 9
+_TRAIL: Final = 10
+_DROPPED: Final = 11
 _LOOKALIKES: Final = [
     name % (first, second)
     for name in (b"x%bforwarded%bfor", b"x%bforwarded%bproto", b"x%bforwarded%bhost")
@@ -49,21 +51,23 @@ _LOOKALIKES: Final = [
 ]
 """With an underscore it is another field, but the same variable to a CGI or WSGI worker."""
 
-_FIELDS: Final = {
-    b"host": _HOST_FIELD,
-    b"content-length": _LENGTH,
-    b"idempotency-key": _KEY,
-    b"connection": _CONNECTION,
-    b"transfer-encoding": _CODING,
-    b"upgrade": _UPGRADE,
-    b"expect": _EXPECT,
-    **dict.fromkeys(_LOOKALIKES, _DROPPED),
-    **dict.fromkeys(
-        (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"), _TRAIL
-    ),
-    b"x-request-id": _REQUEST_ID,
-    **dict.fromkeys((b"keep-alive", b"proxy-connection", b"te", b"http2-settings"), _DROPPED),
-}
+_FIELDS: Final = treatments(
+    {
+        b"host": _HOST_FIELD,
+        b"content-length": _LENGTH,
+        b"idempotency-key": _KEY,
+        b"connection": _CONNECTION,
+        b"transfer-encoding": _CODING,
+        b"upgrade": _UPGRADE,
+        b"expect": _EXPECT,
+        **dict.fromkeys(_LOOKALIKES, _DROPPED),
+        **dict.fromkeys(
+            (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"), _TRAIL
+        ),
+        b"x-request-id": _REQUEST_ID,
+        **dict.fromkeys((b"keep-alive", b"proxy-connection", b"te", b"http2-settings"), _DROPPED),
+    }
+)
 _NOTHING_CAME: Final[dict[bytes, bytes]] = {}
 _METHODS_OF_OURS: Final = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 """Methods that an intermediary has a part in."""
@@ -185,10 +189,10 @@ def _take_fields(head: RequestHead, data: bytes, lines: list[bytes]) -> bool:
         line = lines[number]
         name, colon, _ = line.partition(b":")
         behind = at + len(line) + 2
-        kind = _FIELDS.get(name, OTHER)
-        if not colon or (kind == OTHER and not is_token(name)):
+        kind = _FIELDS.get(name, UNKNOWN)
+        if not colon or (kind == UNKNOWN and not is_token(name)):
             return False
-        if kind != OTHER:
+        if kind > PASSED:
             value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
             if not _take_field(head, kind, name, value, options):
                 respelled = respelled or kind == _LENGTH

@@ -10,7 +10,8 @@ from typing import Final
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
     FIELD_LINE,
-    OTHER,
+    PASSED,
+    UNKNOWN,
     VALUE,
     Head,
     folded,
@@ -19,32 +20,35 @@ from app.http1.fields import (
     take_coding,
     take_connection,
     take_length,
+    treatments,
     without,
 )
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n")
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 1000)}
 
-# How a field is treated. The first three are passed on, as `OTHER` is.
-_LENGTH: Final = 1
-_DATE: Final = 2
-_REQUEST_ID: Final = 3
-_CONNECTION: Final = 4
-_CODING: Final = 5
-_UPGRADE: Final = 6
-_KEEP_ALIVE: Final = 7
-_DROPPED: Final = 8
-_FIELDS: Final = {
-    b"content-length": _LENGTH,
-    b"date": _DATE,
-    b"x-request-id": _REQUEST_ID,
-    b"connection": _CONNECTION,
-    b"transfer-encoding": _CODING,
-    b"upgrade": _UPGRADE,
-    b"keep-alive": _KEEP_ALIVE,
-    b"proxy-connection": _DROPPED,
-    b"te": _DROPPED,
-}
+# How a field is treated, beside `UNKNOWN` and `PASSED`.
+_LENGTH: Final = 2
+_DATE: Final = 3
+_REQUEST_ID: Final = 4
+_CONNECTION: Final = 5
+_CODING: Final = 6
+_UPGRADE: Final = 7
+_KEEP_ALIVE: Final = 8
+_DROPPED: Final = 9
+_FIELDS: Final = treatments(
+    {
+        b"content-length": _LENGTH,
+        b"date": _DATE,
+        b"x-request-id": _REQUEST_ID,
+        b"connection": _CONNECTION,
+        b"transfer-encoding": _CODING,
+        b"upgrade": _UPGRADE,
+        b"keep-alive": _KEEP_ALIVE,
+        b"proxy-connection": _DROPPED,
+        b"te": _DROPPED,
+    }
+)
 _FINAL: Final = 200
 _NO_LENGTH: Final = 204
 """The status that, like all 1xx, may not state a length: RFC 9110, section 8.6."""
@@ -141,10 +145,10 @@ def _take_fields(head: ResponseHead, data: bytes, lines: list[bytes]) -> bool:
         line = lines[number]
         name, colon, _ = line.partition(b":")
         behind = at + len(line) + 2
-        kind = _FIELDS.get(name, OTHER)
-        if not colon or (kind == OTHER and not is_token(name)):
+        kind = _FIELDS.get(name, UNKNOWN)
+        if not colon or (kind == UNKNOWN and not is_token(name)):
             return False
-        if kind != OTHER:
+        if kind > PASSED:
             value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
             if not _take_field(head, kind, value, options):
                 respelled = respelled or kind == _LENGTH
