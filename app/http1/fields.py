@@ -12,6 +12,8 @@ FIELD_LINE: Final = re.compile(rb"(" + TOKEN + rb"++):[\t ]*+(" + VALUE + rb"*+)
 _LONE_NEWLINE: Final = re.compile(rb"\n(?<!\r\n)")
 _MAX_DIGITS: Final = 18
 _ZERO: Final = ord(b"0")
+_LENGTHS: Final = {b"%d" % length: length for length in range(1000)}
+"""Those of short bodies: to look one up costs less than to read it."""
 
 _KEEP: Final = frozenset({b"keep-alive", b"Keep-Alive"})
 """The one option that most peers send, as they spell it."""
@@ -26,7 +28,7 @@ Host and Content-Length are not the peer's to remove."""
 
 
 _FOLDED: Final = bytes(
-    0 if byte == 0x7F or (byte < 0x20 and byte not in b"\t\r\n") else bytes([byte]).lower()[0]
+    bytes([byte]).lower()[0] if re.match(VALUE + rb"|[\r\n]", bytes([byte])) else 0
     for byte in range(256)
 )
 _TOKENS: Final = bytes(byte if re.match(TOKEN, bytes([byte])) else 0 for byte in range(256))
@@ -97,14 +99,14 @@ class Head:
 def folded(head: bytes) -> list[bytes] | None:
     """Return a head's lines in lower case, to be looked at; None if it cannot be one.
 
-    `head` ends with the CRLF of its last line. No byte stands in what is returned that may not
-    stand in a head, and all lines had a CRLF.
+    `head` is without the CRLF of its last line. No byte stands in what is returned that may not
+    stand in a head, and all lines but the last had a CRLF.
     """
     text = head.translate(_FOLDED)
-    if 0 in text:
+    if 0 in text or text.endswith(b"\r") or text.endswith(b"\n"):  # noqa: PIE810 - one is compiled
         return None
     lines = text.splitlines()
-    length = 2 * len(lines)
+    length = 2 * len(lines) - 2
     for line in lines:
         length += len(line)
     return lines if length == len(text) else None  # longer, if a line ends with CR or LF alone
@@ -185,6 +187,10 @@ def take_length(head: Head, value: bytes) -> bool:
     """
     if head.content_length is not None:
         raise ProtocolError("Content-Length is there twice")
+    length = _LENGTHS.get(value)
+    if length is not None:
+        head.content_length = length
+        return True
     if not value.isdigit() or len(value) > _MAX_DIGITS:
         raise ProtocolError(f"Content-Length: {_shown(value)} is no length")
     head.content_length = int(value)

@@ -43,9 +43,9 @@ _REQUEST_ID: Final = 9
 _TRAIL: Final = 10
 _DROPPED: Final = 11
 _LOOKALIKES: Final = [
-    name % (first, second)
-    for name in (b"x%bforwarded%bfor", b"x%bforwarded%bproto", b"x%bforwarded%bhost")
-    + (b"x%brequest%bid",)
+    b"x" + first + middle + second + last
+    for middle, lasts in ((b"forwarded", (b"for", b"proto", b"host")), (b"request", (b"id",)))
+    for last in lasts
     for first in (b"-", b"_")
     for second in (b"-", b"_")
 ]
@@ -134,13 +134,13 @@ def read_request(data: bytes) -> RequestHead | None:
 
     Raises `ProtocolError` for what is well formed and yet cannot be accepted.
     """
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
+    text, empty_line, _ = data.partition(b"\r\n\r\n")
+    if not empty_line:
         return None
-    lines = folded(data[: end + 2])
+    lines = folded(text)
     if not lines:
         return None
-    head = _request_line(data[: len(lines[0])], end + 4, len(lines) - 1)
+    head = _request_line(data[: len(lines[0])], len(text) + 4, len(lines) - 1)
     if head is None or not _take_fields(head, data, lines):
         return None
     _check(head)
@@ -201,8 +201,10 @@ def _take_fields(head: RequestHead, data: bytes, lines: list[bytes]) -> bool:
         at = behind
     head.fields = data[kept:at]
     if passed:
-        length = b"Content-Length: %d\r\n" % (head.content_length or 0) if respelled else b""
-        head.fields = b"".join((*passed, head.fields, length))
+        passed.append(head.fields)
+        if respelled:
+            passed.append(b"Content-Length: %d\r\n" % (head.content_length or 0))
+        head.fields = b"".join(passed)
     if options:
         take_connection(head, options)
     else:

@@ -10,7 +10,6 @@ from typing import Final
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
     FIELD_LINE,
-    PASSED,
     UNKNOWN,
     VALUE,
     Head,
@@ -28,9 +27,9 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 1000)}
 
 # How a field is treated, beside `UNKNOWN` and `PASSED`.
-_LENGTH: Final = 2
-_DATE: Final = 3
-_REQUEST_ID: Final = 4
+_DATE: Final = 2
+_REQUEST_ID: Final = 3
+_LENGTH: Final = 4
 _CONNECTION: Final = 5
 _CODING: Final = 6
 _UPGRADE: Final = 7
@@ -49,6 +48,7 @@ _FIELDS: Final = treatments(
         b"te": _DROPPED,
     }
 )
+_SHORTEST: Final = len(b"HTTP/1.1 200\r\n")
 _FINAL: Final = 200
 _NO_LENGTH: Final = 204
 """The status that, like all 1xx, may not state a length: RFC 9110, section 8.6."""
@@ -98,13 +98,13 @@ def read_response(data: bytes) -> ResponseHead | None:
 
     Raises `ProtocolError` for what is well formed and yet cannot be accepted.
     """
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
+    text, empty_line, _ = data.partition(b"\r\n\r\n")
+    if not empty_line:
         return None
-    lines = folded(data[: end + 2])
+    lines = folded(text)
     if not lines:
         return None
-    head = _status_line(data[: len(lines[0])], end + 4, len(lines) - 1)
+    head = _status_line(data[: len(lines[0]) + 2], len(text) + 4, len(lines) - 1)
     if head is None or not _take_fields(head, data, lines):
         return None
     if head.content_length is not None:
@@ -116,22 +116,20 @@ def read_response(data: bytes) -> ResponseHead | None:
 
 
 def _status_line(line: bytes, size: int, count: int) -> ResponseHead | None:
-    """Begin a head; None if its first line is malformed."""
+    """Begin a head; None if its first line, which is given with its CRLF, is malformed."""
     status = _STATUSES.get(line[9:12], 0)
-    if not status:
-        return None
     if line.startswith(b"HTTP/1.1 "):
         minor = 1
     elif line.startswith(b"HTTP/1.0 "):
         minor = 0
     else:
         return None
-    reason = line[12:]
-    if reason and not reason.startswith(b" "):
+    has_reason = line[12:13] == b" "
+    if not status or not (has_reason or len(line) == _SHORTEST):
         return None
-    if not reason or minor == 0:
-        line = b"HTTP/1.1 " + line[9:12] + (reason or b" ")
-    return ResponseHead(status, line + b"\r\n", minor, size, count)
+    if not has_reason or minor == 0:
+        line = b"HTTP/1.1 " + line[9:12] + (line[12:] if has_reason else b" \r\n")
+    return ResponseHead(status, line, minor, size, count)
 
 
 def _take_fields(head: ResponseHead, data: bytes, lines: list[bytes]) -> bool:
@@ -148,17 +146,23 @@ def _take_fields(head: ResponseHead, data: bytes, lines: list[bytes]) -> bool:
         kind = _FIELDS.get(name, UNKNOWN)
         if not colon or (kind == UNKNOWN and not is_token(name)):
             return False
-        if kind > PASSED:
+        if kind > _REQUEST_ID:
             value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
             if not _take_field(head, kind, value, options):
                 respelled = respelled or kind == _LENGTH
                 passed.append(data[kept:at])
                 kept = behind
+        elif kind == _DATE:
+            head.dated = True
+        elif kind == _REQUEST_ID:
+            head.identified = True
         at = behind
     head.fields = data[kept:at]
     if passed:
-        length = b"Content-Length: %d\r\n" % (head.content_length or 0) if respelled else b""
-        head.fields = b"".join((*passed, head.fields, length))
+        passed.append(head.fields)
+        if respelled:
+            passed.append(b"Content-Length: %d\r\n" % (head.content_length or 0))
+        head.fields = b"".join(passed)
     if options:
         take_connection(head, options)
     else:
@@ -167,15 +171,9 @@ def _take_fields(head: ResponseHead, data: bytes, lines: list[bytes]) -> bool:
 
 
 def _take_field(head: ResponseHead, kind: int, value: bytes, options: list[bytes]) -> bool:
-    """Read a field that matters to us; return whether its line is passed on."""
+    """Read a field whose value matters; return whether its line is passed on."""
     if kind == _LENGTH:
         return take_length(head, value)
-    if kind == _DATE:
-        head.dated = True
-        return True
-    if kind == _REQUEST_ID:
-        head.identified = True
-        return True
     if kind == _CONNECTION:
         options.append(value)
     elif kind == _CODING:
