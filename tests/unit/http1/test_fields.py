@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.http1.errors import ProtocolError
@@ -143,6 +143,8 @@ ENDS = st.sampled_from([b"\r\n"] * 9 + [b"\r", b"\n", b"\r\r\n", b"\n\r\n"])
 
 @settings(deadline=None, derandomize=True, max_examples=800)
 @given(st.lists(ENDS, min_size=1, max_size=5), st.integers(0, 5))
+@example([b"\r\n", b"\r", b"\r\r\n"], 0)  # one byte too few, and one too many
+@example([b"\r\n", b"\n", b"\n\r\n"], 1)
 def test_each_line_ends_with_cr_and_lf(ends: list[bytes], dropped: int) -> None:
     lines = [b"GET / HTTP/1.0", *(b"A: b" for _ in ends[1:])]
     if 0 < dropped < len(lines):
