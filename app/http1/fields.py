@@ -1,7 +1,7 @@
 """What request heads and response heads have in common: grammar, framing, hop-by-hop fields."""
 
 import re
-from typing import Final, Protocol
+from typing import Final
 
 from app.http1.errors import ProtocolError
 
@@ -12,11 +12,12 @@ FIELD_LINE: Final = re.compile(rb"(" + TOKEN + rb"++):[\t ]*+(" + VALUE + rb"*+)
 _LONE_NEWLINE: Final = re.compile(rb"\n(?<!\r\n)")
 _MAX_DIGITS: Final = 18
 _ZERO: Final = ord(b"0")
+_LENGTHS: Final = {b"%d" % length: length for length in range(1000)}
+"""Those of short bodies: to look one up costs less than to read it."""
 
 _KEEP: Final = frozenset({b"keep-alive", b"Keep-Alive"})
 """The one option that most peers send, as they spell it."""
 
-_FEW: Final = 8
 NO_NAMES: Final[frozenset[bytes]] = frozenset()
 _STANDING_OPTIONS: Final = frozenset(
     {b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"transfer-encoding", b""}
@@ -26,29 +27,94 @@ _STANDING_OPTIONS: Final = frozenset(
 Host and Content-Length are not the peer's to remove."""
 
 
-class Head(Protocol):
-    """What the helpers below read and write of either head."""
+_FOLDED: Final = bytes(
+    bytes([byte]).lower()[0] if re.match(VALUE + rb"|[\r\n]", bytes([byte])) else 0
+    for byte in range(256)
+)
+_TOKENS: Final = bytes(byte if re.match(TOKEN, bytes([byte])) else 0 for byte in range(256))
 
-    minor: int
-    fields: bytes
-    content_length: int | None
-    chunked: bool
-    keep_alive: bool
-    named: frozenset[bytes]
-    upgrade: bytes | None
+UNKNOWN: Final = 0
+PASSED: Final = 1
+"""What a table of field names says of those that it does not have, and of those that are only
+passed on: a well-known name need not be checked letter by letter."""
+
+_WELL_KNOWN: Final = b"""
+accept accept-encoding accept-language authorization cache-control content-encoding content-type
+cookie dnt if-modified-since if-none-match origin pragma priority range referer sec-ch-ua
+sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user
+traceparent tracestate upgrade-insecure-requests user-agent x-api-key x-requested-with
+accept-ranges access-control-allow-credentials access-control-allow-headers
+access-control-allow-methods access-control-allow-origin access-control-expose-headers age
+content-disposition content-language content-security-policy etag expires last-modified location
+retry-after server set-cookie strict-transport-security vary via x-content-type-options
+x-frame-options
+""".split()
 
 
-def search_for(*names: bytes) -> "re.Pattern[bytes]":
-    """Compile the search for the lines of some fields in a head that is known to be well formed.
+def treatments(of_ours: dict[bytes, int]) -> dict[bytes, int]:
+    """Make the table of field names, in lower case, with how each is treated."""
+    return dict.fromkeys(_WELL_KNOWN, PASSED) | of_ours
 
-    A match begins at the newline before the field's name, group 1, and ends before the one behind
-    its value, group 2. Begins with a literal newline, to which the search can skip, and looks at
-    the name's first letter, so that most fields cost one step and not one for each alternative.
-    """
-    first = bytes(sorted({name[0] for name in names}))
-    return re.compile(
-        rb"\n(?=[" + first + rb"])(" + rb"|".join(names) + rb"):[\t ]*([^\r]*)\r", re.IGNORECASE
+
+class Head:
+    """What request heads and response heads have in common."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "count",
+        "fields",
+        "keep_alive",
+        "minor",
+        "named",
+        "size",
+        "upgrade",
     )
+
+    def __init__(self, minor: int, size: int, count: int) -> None:
+        self.minor = minor
+        """Of the version: HTTP/1.`minor`."""
+
+        self.size = size
+        """Bytes that it took on the wire, its empty line included."""
+
+        self.count = count
+        """Field lines that it came with."""
+
+        self.fields = b""
+        """Field lines to pass on, each with its CRLF."""
+
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        """Whether the peer will use the connection again."""
+
+        self.named = NO_NAMES
+        """Fields that `Connection` names: not to be passed on, as trailers neither."""
+
+        self.upgrade: bytes | None = None
+        """The protocol asked for, in lower case, if `Connection` says upgrade too."""
+
+
+def folded(head: bytes) -> list[bytes] | None:
+    """Return a head's lines in lower case, to be looked at; None if it cannot be one.
+
+    `head` is without the CRLF of its last line. No byte stands in what is returned that may not
+    stand in a head, and all lines but the last had a CRLF.
+    """
+    text = head.translate(_FOLDED)
+    if 0 in text or text.endswith(b"\r") or text.endswith(b"\n"):  # noqa: PIE810 - one is compiled
+        return None
+    lines = text.splitlines()
+    length = 2 * len(lines) - 2
+    for line in lines:
+        length += len(line)
+    return lines if length == len(text) else None  # longer, if a line ends with CR or LF alone
+
+
+def is_token(name: bytes) -> bool:
+    """Tell whether it can be a field's name, or a method."""
+    return name != b"" and name.translate(_TOKENS) == name
 
 
 def head_end(buffer: bytes, limit: int, searched: int = 0) -> int:
@@ -80,28 +146,8 @@ def without(fields: bytes, names: frozenset[bytes]) -> bytes:
     return b"".join([line for line in lines if line.partition(b":")[0].lower() not in names])
 
 
-def cut(block: bytes, lines: list[tuple[bytes, bytes]]) -> bytes:
-    """Return field lines without some of them, each given by its name and value as they came.
-
-    `lines` holds all lines of each of its names. `block` begins with the CRLF of the line before,
-    and so does what is returned.
-    """
-    if len(lines) > _FEW:  # each cut is a copy: thousands would be a way to keep us busy
-        return without(block, frozenset([name.lower() for name, _ in lines]))
-    rest = block
-    for name, value in lines:
-        at = rest.find(b"\n%b: %b\r" % (name, value)) + 1
-        if not at:  # not one space before the value, which is rare
-            return without(block, frozenset([name.lower() for name, _ in lines]))
-        rest = rest[:at] + rest[at + len(name) + len(value) + 4 :]
-    return rest
-
-
 def take_connection(head: Head, values: list[bytes]) -> None:
     """Obey what `Connection` says: persistence, upgrade, and the fields that it names."""
-    if not values:
-        head.upgrade = None
-        return
     if len(values) == 1 and values[0] in _KEEP:
         head.keep_alive = True
         head.upgrade = None
@@ -141,6 +187,10 @@ def take_length(head: Head, value: bytes) -> bool:
     """
     if head.content_length is not None:
         raise ProtocolError("Content-Length is there twice")
+    length = _LENGTHS.get(value)
+    if length is not None:
+        head.content_length = length
+        return True
     if not value.isdigit() or len(value) > _MAX_DIGITS:
         raise ProtocolError(f"Content-Length: {_shown(value)} is no length")
     head.content_length = int(value)

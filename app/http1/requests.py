@@ -1,7 +1,7 @@
 """Request heads: taken apart, checked, and made fit to be passed on.
 
-One regular expression accepts the whole head or none of it, one more finds the few fields that
-matter to an intermediary; all other fields are kept as the bytes that came. `fields` of a parsed
+One pass over the lines of a head checks them all and reads the few fields that matter to an
+intermediary; all other fields are kept as the bytes that came. `fields` of a parsed
 head is thus what goes on to the worker: hop-by-hop fields and those that `Connection` names are
 gone, and so are the fields that we always write ourselves: `Transfer-Encoding`, and the trail that
 the client left (`X-Forwarded-*`, `Forwarded`, `X-Request-ID`). `Content-Length` stays where it
@@ -13,32 +13,62 @@ from typing import Final
 
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
-    FIELD_LINES,
-    NO_NAMES,
+    PASSED,
     TOKEN,
-    cut,
+    UNKNOWN,
+    Head,
+    folded,
+    is_token,
     malformed_field,
-    search_for,
     take_coding,
     take_connection,
     take_length,
+    treatments,
     without,
 )
 
-_LINE: Final = rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
-_REQUEST: Final = re.compile(_LINE + FIELD_LINES + rb"\r\n")
-_REQUEST_LINE: Final = re.compile(_LINE)
-_SPECIAL: Final = search_for(
-    *(b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
-    *(b"proxy-connection", b"te", b"http2-settings", b"expect", b"idempotency-key"),
-    # With an underscore it is another field, but the same variable to a CGI or WSGI worker.
-    *(b"forwarded", b"x[-_]forwarded[-_](?:for|proto|host)", b"x[-_]request[-_]id"),
+_REQUEST_LINE: Final = re.compile(
+    rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
 )
-_FORWARDED: Final = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}
+
+# How a field is treated, beside `UNKNOWN` and `PASSED`.
+_HOST_FIELD: Final = 2
+_LENGTH: Final = 3
+_KEY: Final = 4
+_CONNECTION: Final = 5
+_CODING: Final = 6
+_UPGRADE: Final = 7
+_EXPECT: Final = 8
+_REQUEST_ID: Final = 9
+_TRAIL: Final = 10
+_DROPPED: Final = 11
+_LOOKALIKES: Final = [
+    b"x" + first + middle + second + last
+    for middle, lasts in ((b"forwarded", (b"for", b"proto", b"host")), (b"request", (b"id",)))
+    for last in lasts
+    for first in (b"-", b"_")
+    for second in (b"-", b"_")
+]
+"""With an underscore it is another field, but the same variable to a CGI or WSGI worker."""
+
+_FIELDS: Final = treatments(
+    {
+        b"host": _HOST_FIELD,
+        b"content-length": _LENGTH,
+        b"idempotency-key": _KEY,
+        b"connection": _CONNECTION,
+        b"transfer-encoding": _CODING,
+        b"upgrade": _UPGRADE,
+        b"expect": _EXPECT,
+        **dict.fromkeys(_LOOKALIKES, _DROPPED),
+        **dict.fromkeys(
+            (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"), _TRAIL
+        ),
+        b"x-request-id": _REQUEST_ID,
+        **dict.fromkeys((b"keep-alive", b"proxy-connection", b"te", b"http2-settings"), _DROPPED),
+    }
 )
 _NOTHING_CAME: Final[dict[bytes, bytes]] = {}
-_SHORTEST_LINE: Final = len(b"a:\r\n")
 _METHODS_OF_OURS: Final = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 """Methods that an intermediary has a part in."""
 
@@ -47,57 +77,35 @@ _HOPS: Final = re.compile(
 )
 _OTHER_VERSION: Final = re.compile(rb"[^\r\n ]+ [^\r\n ]+ HTTP/([0-9]\.[0-9])\r\n")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?@:][^/?@]*)((?:[/?].*)?)", re.IGNORECASE)
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_IN_NAME: Final = rb"[A-Za-z0-9\-._~!$&'()*+,;=%]"
+_HOST: Final = re.compile(rb"(?:" + _IN_NAME + rb"*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_IN_NAMES: Final = bytes(byte if re.match(_IN_NAME, bytes([byte])) else 0 for byte in range(256))
+_PARTS: Final = 3
+_FRAGMENT: Final = ord(b"#")
+_TAB: Final = ord(b"\t")
 
 
-class RequestHead:
+class RequestHead(Head):
     """A request's head, as it goes on to a worker."""
 
     __slots__ = (
-        "chunked",
-        "content_length",
         "expects_continue",
-        "fields",
         "forwarded",
         "host",
-        "keep_alive",
         "keyed",
         "method",
-        "minor",
-        "named",
         "request_id",
-        "size",
         "target",
-        "upgrade",
     )
 
-    def __init__(self, method: bytes, target: bytes, minor: int, size: int) -> None:
-        self.size = size
-        """Bytes that it took on the wire, its empty line included."""
-
+    def __init__(self, method: bytes, target: bytes, minor: int, size: int, count: int) -> None:
+        super().__init__(minor, size, count)
         self.method = method
         self.target = target
         """In origin form (`/path?query`), or `*`."""
 
-        self.minor = minor
-        """Of the version: HTTP/1.`minor`."""
-
-        self.fields = b""
-        """Field lines to pass on, each with its CRLF."""
-
         self.host: bytes | None = None
         """From the target, if it was in absolute form, else from the Host field."""
-
-        self.content_length: int | None = None
-        self.chunked = False
-        self.keep_alive = minor == 1
-        """Whether the client will use the connection again."""
-
-        self.named = NO_NAMES
-        """Fields that `Connection` names: not to be passed on, as trailers neither."""
-
-        self.upgrade: bytes | None = None
-        """The protocol asked for, in lower case, if `Connection` says upgrade too."""
 
         self.expects_continue = False
         self.keyed = False
@@ -126,85 +134,139 @@ def read_request(data: bytes) -> RequestHead | None:
 
     Raises `ProtocolError` for what is well formed and yet cannot be accepted.
     """
-    match = _REQUEST.match(data)
-    if match is None:
+    text, empty_line, _ = data.partition(b"\r\n\r\n")
+    if not empty_line:
         return None
-    method, target, minor = match.groups()
-    begin, end = match.end(3), match.end()  # the CRLF of the request line; behind the empty line
-    head = RequestHead(method, target, 1 if minor == b"1" else 0, end)
-    options: list[bytes] = []
-    dropped: list[tuple[bytes, bytes]] = []
-    respelled = b""
-    hosts = 0
-    for field in _SPECIAL.findall(data, begin, end):
-        name, value = field
-        name, value = name.lower(), value.rstrip(b"\t ")
-        if name == b"host":
-            hosts += 1
-            head.host = value
-        elif name == b"content-length":
-            if not take_length(head, value):
-                respelled = b"Content-Length: %d\r\n" % int(value)
-                dropped.append(field)
-        elif name == b"idempotency-key":
-            head.keyed = True
-        else:
-            dropped.append(field)
-            _take_field(head, name, value, options)
-    if dropped:
-        head.fields = cut(data[begin : end - 2], dropped)[2:] + respelled
-    else:
-        head.fields = data[begin + 2 : end - 2]
-    take_connection(head, options)
-    if head.named and b"idempotency-key" in head.named:
-        head.keyed = False  # not passed on, so the worker cannot know a repetition by it
-    _check(head, hosts)
+    lines = folded(text)
+    if not lines:
+        return None
+    head = _request_line(data[: len(lines[0])], len(text) + 4, len(lines) - 1)
+    if head is None or not _take_fields(head, data, lines):
+        return None
+    _check(head)
     return head
 
 
-def check_limits(data: bytes, head: RequestHead, *, fields: int, target: int) -> None:
-    """See to it that the head at the front of `data` has no more fields and no longer a target.
+def check_limits(head: RequestHead, *, fields: int, target: int) -> None:
+    """See to it that the head has no more fields and no longer a target.
 
     Raises `ProtocolError` 431 or 414.
     """
     if len(head.target) > target:
         raise ProtocolError(f"the target is longer than {target} bytes", 414)
-    if head.size > _SHORTEST_LINE * fields and data.count(b"\n", 0, head.size) - 2 > fields:
+    if head.count > fields:
         raise ProtocolError(f"there are more than {fields} header fields", 431)
 
 
-def _take_field(head: RequestHead, name: bytes, value: bytes, options: list[bytes]) -> None:
-    """Read one of the rarer fields; what is not named here is only not passed on."""
-    if name == b"connection":
+def _request_line(line: bytes, size: int, count: int) -> RequestHead | None:
+    """Begin a head; None if its first line is malformed."""
+    parts = line.split(b" ")
+    if len(parts) != _PARTS:
+        return None
+    method, target, version = parts
+    if version == b"HTTP/1.1":
+        minor = 1
+    elif version == b"HTTP/1.0":
+        minor = 0
+    else:
+        return None
+    if not target or _FRAGMENT in target or _TAB in target or not is_token(method):
+        return None
+    return RequestHead(method, target, minor, size, count)
+
+
+def _take_fields(head: RequestHead, data: bytes, lines: list[bytes]) -> bool:
+    """Read the fields; return whether all are well formed.
+
+    `lines` are those of the head in `data`, in lower case; the first of them was read already.
+    """
+    at = len(lines[0]) + 2  # where the line begins in `data`
+    kept = at  # where the lines begin that are passed on and not yet in `passed`
+    passed: list[bytes] = []
+    options: list[bytes] = []
+    respelled = False
+    for number in range(1, len(lines)):
+        line = lines[number]
+        name, colon, _ = line.partition(b":")
+        behind = at + len(line) + 2
+        kind = _FIELDS.get(name, UNKNOWN)
+        if not colon or (kind == UNKNOWN and not is_token(name)):
+            return False
+        if kind > PASSED:
+            value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
+            if not _take_field(head, kind, name, value, options):
+                respelled = respelled or kind == _LENGTH
+                passed.append(data[kept:at])
+                kept = behind
+        at = behind
+    head.fields = data[kept:at]
+    if passed:
+        passed.append(head.fields)
+        if respelled:
+            passed.append(b"Content-Length: %d\r\n" % (head.content_length or 0))
+        head.fields = b"".join(passed)
+    if options:
+        take_connection(head, options)
+    else:
+        head.upgrade = None
+    return True
+
+
+def _take_field(
+    head: RequestHead, kind: int, name: bytes, value: bytes, options: list[bytes]
+) -> bool:
+    """Read a field that matters to us; return whether its line is passed on."""
+    if kind == _HOST_FIELD:
+        if head.host is not None:
+            raise ProtocolError("Host is there twice")
+        head.host = value
+        return True
+    if kind == _LENGTH:
+        return take_length(head, value)
+    if kind == _KEY:
+        head.keyed = True
+        return True
+    if kind == _CONNECTION:
         options.append(value)
-    elif name == b"transfer-encoding":
+    elif kind == _CODING:
         take_coding(head, value)
-    elif name == b"x-request-id":
+    elif kind == _REQUEST_ID:
         head.request_id = value
-    elif name in _FORWARDED:
+    elif kind == _TRAIL:
         before = head.forwarded.get(name)
         came = value if before is None else before + b", " + value
         head.forwarded = head.forwarded | {name: came}
-    elif name == b"upgrade":
+    elif kind == _UPGRADE:
         head.upgrade = value.lower() if head.upgrade is None else b"several"
-    elif name == b"expect":
+    elif kind == _EXPECT:
         if value.lower() != b"100-continue":
             raise ProtocolError("Expect: only 100-continue is understood", 417)
         head.expects_continue = head.minor == 1
+    return False
 
 
-def _check(head: RequestHead, hosts: int) -> None:
+def _check(head: RequestHead) -> None:
     """See to what the fields must be together."""
+    if head.named and b"idempotency-key" in head.named:
+        head.keyed = False  # not passed on, so the worker cannot know a repetition by it
     if head.chunked and head.content_length is not None:
         raise ProtocolError("both Content-Length and Transfer-Encoding")
-    if hosts > 1 or (hosts == 0 and head.minor == 1):
-        raise ProtocolError("Host is there twice" if hosts else "Host is missing")
-    if head.host is not None and _HOST.fullmatch(head.host) is None:
+    if head.host is None:
+        if head.minor == 1:
+            raise ProtocolError("Host is missing")
+    elif not _is_host(head.host):
         raise ProtocolError("Host is no host")
     if head.method in _METHODS_OF_OURS:
         _take_method(head)
     if not head.target.startswith(b"/") and (head.target != b"*" or head.method != b"OPTIONS"):
         _take_absolute(head)
+
+
+def _is_host(host: bytes) -> bool:
+    name, _, port = host.partition(b":")
+    if name.translate(_IN_NAMES) == name and (not port or port.isdigit()):
+        return True
+    return _HOST.fullmatch(host) is not None
 
 
 def _take_method(head: RequestHead) -> None:
@@ -223,7 +285,7 @@ def _take_method(head: RequestHead) -> None:
 def _take_absolute(head: RequestHead) -> None:
     """Turn a target in absolute form into origin form; its authority outranks Host."""
     match = _ABSOLUTE.fullmatch(head.target)
-    if match is None or _HOST.fullmatch(match[1]) is None:
+    if match is None or not _is_host(match[1]):
         raise ProtocolError("the request's target is neither a path nor an absolute URI")
     head.host, path = match[1], match[2]
     if head.method == b"OPTIONS" and not path:

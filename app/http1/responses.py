@@ -10,79 +10,71 @@ from typing import Final
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
     FIELD_LINE,
-    FIELD_LINES,
-    NO_NAMES,
+    UNKNOWN,
     VALUE,
-    cut,
+    Head,
+    folded,
+    is_token,
     malformed_field,
-    search_for,
     take_coding,
     take_connection,
     take_length,
+    treatments,
     without,
 )
 
-_LINE: Final = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n"
-_RESPONSE: Final = re.compile(_LINE + FIELD_LINES + rb"\r\n")
-_STATUS_LINE: Final = re.compile(_LINE)
-_SPECIAL: Final = search_for(
-    *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
-    *(b"proxy-connection", b"te"),
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n")
+_STATUSES: Final = {b"%d" % status: status for status in range(100, 1000)}
+
+# How a field is treated, beside `UNKNOWN` and `PASSED`.
+_DATE: Final = 2
+_REQUEST_ID: Final = 3
+_LENGTH: Final = 4
+_CONNECTION: Final = 5
+_CODING: Final = 6
+_UPGRADE: Final = 7
+_KEEP_ALIVE: Final = 8
+_DROPPED: Final = 9
+_FIELDS: Final = treatments(
+    {
+        b"content-length": _LENGTH,
+        b"date": _DATE,
+        b"x-request-id": _REQUEST_ID,
+        b"connection": _CONNECTION,
+        b"transfer-encoding": _CODING,
+        b"upgrade": _UPGRADE,
+        b"keep-alive": _KEEP_ALIVE,
+        b"proxy-connection": _DROPPED,
+        b"te": _DROPPED,
+    }
 )
+_SHORTEST: Final = len(b"HTTP/1.1 200\r\n")
 _FINAL: Final = 200
 _NO_LENGTH: Final = 204
 """The status that, like all 1xx, may not state a length: RFC 9110, section 8.6."""
 
-_DATE: Final = re.compile(rb"\ndate:", re.IGNORECASE)
 _TIMEOUT: Final = re.compile(rb"(?:^|[,\t ])timeout=([0-9]{1,9})", re.IGNORECASE)
 
 
-class ResponseHead:
+class ResponseHead(Head):
     """A response's head, as it goes on to a client."""
 
-    __slots__ = (
-        "chunked",
-        "content_length",
-        "dated",
-        "fields",
-        "keep_alive",
-        "keep_alive_timeout",
-        "line",
-        "minor",
-        "named",
-        "size",
-        "status",
-        "upgrade",
-    )
+    __slots__ = ("dated", "identified", "keep_alive_timeout", "line", "status")
 
-    def __init__(self, status: int, line: bytes, minor: int, size: int) -> None:
-        self.size = size
-        """Bytes that it took on the wire, its empty line included."""
-
+    def __init__(self, status: int, line: bytes, minor: int, size: int, count: int) -> None:
+        super().__init__(minor, size, count)
         self.status = status
         self.line = line
         """The status line to pass on, with its CRLF."""
 
-        self.minor = minor
-        self.dated = True
+        self.dated = False
         """Whether it has a Date."""
 
-        self.fields = b""
-        self.content_length: int | None = None
-        self.chunked = False
-        self.keep_alive = minor == 1
+        self.identified = False
+        """Whether it has an X-Request-ID."""
+
         self.keep_alive_timeout: int | None = None
         """Seconds after which the worker closes the idle connection, if it says so."""
-
-        self.named = NO_NAMES
-        """Fields that `Connection` names: not to be passed on, as trailers neither."""
-
-        self.upgrade: bytes | None = None
-
-    def has(self, name: bytes) -> bool:
-        """Tell whether there is a passed-on field; `name` in lower case and with its colon."""
-        fields = self.fields.lower()
-        return fields.startswith(name) or b"\n" + name in fields
 
     def value(self, name: bytes) -> bytes | None:
         """Return the first value of a passed-on field; `name` in lower case."""
@@ -106,52 +98,89 @@ def read_response(data: bytes) -> ResponseHead | None:
 
     Raises `ProtocolError` for what is well formed and yet cannot be accepted.
     """
-    match = _RESPONSE.match(data)
-    if match is None:
+    text, empty_line, _ = data.partition(b"\r\n\r\n")
+    if not empty_line:
         return None
-    minor, code, reason = match.groups()
-    begin, end = data.index(b"\r"), match.end()  # the CRLF of the status line; the end of all
-    status = int(code)
-    if minor == b"1" and reason is not None:
-        head = ResponseHead(status, data[: begin + 2], 1, end)
-    else:
-        line = b"HTTP/1.1 %b %b\r\n" % (code, reason or b"")
-        head = ResponseHead(status, line, 1 if minor == b"1" else 0, end)
-    options: list[bytes] = []
-    dropped: list[tuple[bytes, bytes]] = []
-    respelled = b""
-    for field in _SPECIAL.findall(data, begin, end):
-        name, value = field
-        name, value = name.lower(), value.rstrip(b"\t ")
-        if name == b"content-length":
-            if not take_length(head, value):
-                respelled = b"Content-Length: %d\r\n" % int(value)
-                dropped.append(field)
-        else:
-            dropped.append(field)
-            _take_field(head, name, value, options)
-    if dropped:
-        head.fields = cut(data[begin : end - 2], dropped)[2:] + respelled
-    else:
-        head.fields = data[begin + 2 : end - 2]
-    if data.find(b"\nDate: ", begin, end) < 0:  # how most spell it
-        head.dated = _DATE.search(data, begin, end) is not None
-    take_connection(head, options)
-    if head.chunked and head.content_length is not None:
-        raise ProtocolError("both Content-Length and Transfer-Encoding")
-    if head.content_length is not None and (status < _FINAL or status == _NO_LENGTH):
-        head.fields = without(head.fields, frozenset({b"content-length"}))
+    lines = folded(text)
+    if not lines:
+        return None
+    head = _status_line(data[: len(lines[0]) + 2], len(text) + 4, len(lines) - 1)
+    if head is None or not _take_fields(head, data, lines):
+        return None
+    if head.content_length is not None:
+        if head.chunked:
+            raise ProtocolError("both Content-Length and Transfer-Encoding")
+        if head.status < _FINAL or head.status == _NO_LENGTH:
+            head.fields = without(head.fields, frozenset({b"content-length"}))
     return head
 
 
-def _take_field(head: ResponseHead, name: bytes, value: bytes, options: list[bytes]) -> None:
-    """Read a field that is not passed on."""
-    if name == b"connection":
+def _status_line(line: bytes, size: int, count: int) -> ResponseHead | None:
+    """Begin a head; None if its first line, which is given with its CRLF, is malformed."""
+    status = _STATUSES.get(line[9:12], 0)
+    if line.startswith(b"HTTP/1.1 "):
+        minor = 1
+    elif line.startswith(b"HTTP/1.0 "):
+        minor = 0
+    else:
+        return None
+    has_reason = line[12:13] == b" "
+    if not status or not (has_reason or len(line) == _SHORTEST):
+        return None
+    if not has_reason or minor == 0:
+        line = b"HTTP/1.1 " + line[9:12] + (line[12:] if has_reason else b" \r\n")
+    return ResponseHead(status, line, minor, size, count)
+
+
+def _take_fields(head: ResponseHead, data: bytes, lines: list[bytes]) -> bool:
+    """Read the fields; return whether all are well formed. As in `requests`."""
+    at = len(lines[0]) + 2
+    kept = at
+    passed: list[bytes] = []
+    options: list[bytes] = []
+    respelled = False
+    for number in range(1, len(lines)):
+        line = lines[number]
+        name, colon, _ = line.partition(b":")
+        behind = at + len(line) + 2
+        kind = _FIELDS.get(name, UNKNOWN)
+        if not colon or (kind == UNKNOWN and not is_token(name)):
+            return False
+        if kind > _REQUEST_ID:
+            value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
+            if not _take_field(head, kind, value, options):
+                respelled = respelled or kind == _LENGTH
+                passed.append(data[kept:at])
+                kept = behind
+        elif kind == _DATE:
+            head.dated = True
+        elif kind == _REQUEST_ID:
+            head.identified = True
+        at = behind
+    head.fields = data[kept:at]
+    if passed:
+        passed.append(head.fields)
+        if respelled:
+            passed.append(b"Content-Length: %d\r\n" % (head.content_length or 0))
+        head.fields = b"".join(passed)
+    if options:
+        take_connection(head, options)
+    else:
+        head.upgrade = None
+    return True
+
+
+def _take_field(head: ResponseHead, kind: int, value: bytes, options: list[bytes]) -> bool:
+    """Read a field whose value matters; return whether its line is passed on."""
+    if kind == _LENGTH:
+        return take_length(head, value)
+    if kind == _CONNECTION:
         options.append(value)
-    elif name == b"transfer-encoding":
+    elif kind == _CODING:
         take_coding(head, value)
-    elif name == b"upgrade":
+    elif kind == _UPGRADE:
         head.upgrade = value.lower() if head.upgrade is None else b"several"
-    elif name == b"keep-alive":
+    elif kind == _KEEP_ALIVE:
         timeout = _TIMEOUT.search(value)
         head.keep_alive_timeout = int(timeout[1]) if timeout else None
+    return False

@@ -205,7 +205,7 @@ class Downstream(ClientConnection):
         try:
             head = read_request(data)
             if head is not None:
-                check_limits(data, head, fields=limits.headers, target=limits.target_bytes)
+                check_limits(head, fields=limits.headers, target=limits.target_bytes)
         except ProtocolError as error:
             self._refuse(responses.misunderstood(error))
             return
@@ -250,7 +250,7 @@ class Downstream(ClientConnection):
                 self._buffer = data[end:]
                 head = parse_request(data[:end])
                 limits = self._limits
-                check_limits(data, head, fields=limits.headers, target=limits.target_bytes)
+                check_limits(head, fields=limits.headers, target=limits.target_bytes)
                 self._begin(head)
                 data = self._buffer
                 searched = 0

@@ -292,7 +292,7 @@ class Exchange(Record):
                 lines += way_lines(
                     self.attempts,
                     self._upstream.worker_line,
-                    b"" if head.has(b"x-request-id:") else self.identifier,
+                    b"" if head.identified else self.identifier,
                     ready_at=self.ready_at,
                     granted_at=self.granted_at,
                     sent_at=self.sent_at,

@@ -8,7 +8,6 @@ host name, under which request id.
 import os
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from itertools import count
 from time import time
 from typing import Final
 
@@ -24,13 +23,35 @@ _ENDS: Final = tuple(b"Via: 1.%d %b\r\n\r\n" % (minor, VIA) for minor in (0, 1))
 _FINAL: Final = 200
 _NO_BODY: Final = frozenset({204, 304})
 
-_process_id: Final = os.urandom(8).hex().encode()
-_numbers: Final = count(1)
+_LAST_DIGITS: Final = [b"%02x" % number for number in range(256)]
+
+
+class _Ids:
+    """Request ids that nobody else has: a random number of this process, and a running one."""
+
+    __slots__ = ("_begin", "_number", "_process")
+
+    def __init__(self) -> None:
+        self._process = os.urandom(8).hex().encode()
+        self._number = 0
+        self._begin = b""
+        """All but the last two digits."""
+
+    def next(self) -> bytes:
+        """Return a new one."""
+        number = self._number = self._number + 1
+        last = number & 0xFF
+        if last == 0 or not self._begin:
+            self._begin = b"%b-%06x" % (self._process, number >> 8)
+        return self._begin + _LAST_DIGITS[last]
+
+
+_ids: Final = _Ids()
 
 
 def new_request_id() -> bytes:
     """Return an id that no other request has, here or in another process."""
-    return b"%b-%08x" % (_process_id, next(_numbers))
+    return _ids.next()
 
 
 class Trail:

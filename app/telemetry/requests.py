@@ -19,6 +19,7 @@ BOUNDS: Final[tuple[float, ...]] = (
 """Upper bounds of the histograms' buckets in seconds, each admitted; what is longer comes last."""
 
 _BOUNDS: Final = list(BOUNDS)  # bisect is quicker on a list
+_SHORTEST: Final = 0.001
 _RECENT: Final = 0.1
 """Weight of the newest answer in a worker's moving average."""
 
@@ -114,7 +115,8 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         """Take in a duration."""
-        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        # The very short ones are those that come in such numbers that a search would tell.
+        self.counts[0 if seconds <= _SHORTEST else bisect_left(_BOUNDS, seconds)] += 1
         self.total += seconds
 
     def cumulated(self) -> list[int]:

@@ -9,10 +9,9 @@ from typing import Final
 _NAME: Final = b"X-Leastwise-Worker"
 
 
-_WAY: Final = (
-    b"X-Leastwise-Attempts: %d\r\n%b%b%b%b"
-    b"Server-Timing: queue;dur=%.1f, connect;dur=%.1f, worker;dur=%.1f\r\n"
-)
+_ATTEMPTS: Final = [b"X-Leastwise-Attempts: %d\r\n" % attempts for attempts in range(10)]
+_MILLISECONDS: Final = [b"%d.%d" % divmod(tenths, 10) for tenths in range(10_000)]
+"""How durations are written that are not long: to write a number costs more than to look it up."""
 
 
 def worker_line(name: str) -> bytes:
@@ -24,6 +23,8 @@ def worker_line(name: str) -> bytes:
 
 def attempts_line(attempts: int) -> bytes:
     """Return the field line that counts the workers which the request was sent to."""
+    if attempts < len(_ATTEMPTS):
+        return _ATTEMPTS[attempts]
     return b"X-Leastwise-Attempts: %d\r\n" % attempts
 
 
@@ -44,13 +45,19 @@ def way_lines(
     first wish for a slot to the last slot, connect from there to sent, worker from there to the
     response's head.
     """
-    return _WAY % (
-        attempts,
+    return b"%b%b%bServer-Timing: queue;dur=%b, connect;dur=%b, worker;dur=%b\r\n" % (
+        attempts_line(attempts),
         worker,
-        b"X-Request-ID: " if identifier else b"",
-        identifier,
-        b"\r\n" if identifier else b"",
-        (granted_at - ready_at) * 1000.0,
-        (sent_at - granted_at) * 1000.0,
-        (answered_at - sent_at) * 1000.0,
+        b"X-Request-ID: %b\r\n" % identifier if identifier else b"",
+        _milliseconds(granted_at - ready_at),
+        _milliseconds(sent_at - granted_at),
+        _milliseconds(answered_at - sent_at),
     )
+
+
+def _milliseconds(seconds: float) -> bytes:
+    """Write a duration in milliseconds, to the tenth."""
+    tenths = int(seconds * 10_000.0 + 0.5)
+    if 0 <= tenths < len(_MILLISECONDS):
+        return _MILLISECONDS[tenths]
+    return b"%.1f" % (seconds * 1000.0)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from app.http1.bodies import chunk, last_chunk
 from app.http1.errors import ProtocolError
+from app.http1.fields import Head
 from app.http1.requests import RequestHead, parse_request, read_request
 from app.http1.responses import ResponseHead, parse_response, read_response
 from tests.unit.http1.messages import BAD_LINES, HARMS, REQUESTS, RESPONSES, damaged
@@ -243,7 +244,8 @@ def reading(read: Callable[[bytes], RequestHead | ResponseHead | None], raw: byt
         head = read(raw)
     except ProtocolError as error:
         return error.status, error.detail
-    return {} if head is None else {name: getattr(head, name) for name in head.__slots__}
+    slots = (*Head.__slots__, *type(head).__slots__) if head is not None else ()
+    return {name: getattr(head, name) for name in slots}
 
 
 def check_read(stream: bytes, *, response: bool) -> None:

@@ -286,7 +286,7 @@ def test_the_last_hop_is_not_passed_on(method: bytes) -> None:
 def limited(raw: bytes, *, fields: int, target: int) -> str:
     """Return how a head is refused by its limits; empty if it is not."""
     try:
-        check_limits(raw, parse_request(raw), fields=fields, target=target)
+        check_limits(parse_request(raw), fields=fields, target=target)
     except ProtocolError as error:
         return f"{error.status} {error.detail}"
     return ""
@@ -303,7 +303,7 @@ def test_the_number_of_fields_is_bounded(count: int, answer: str, line: bytes) -
 def test_the_body_behind_the_head_counts_for_nothing() -> None:
     raw = b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"
     head = parse_request(raw)
-    check_limits(raw + b"\n" * 100, head, fields=2, target=1000)
+    check_limits(head, fields=2, target=1000)
 
 
 @pytest.mark.parametrize(("length", "answer"), [(300, ""), (301, "414 the target is longer")])

@@ -207,7 +207,7 @@ def test_upgrade(fields: list[bytes], upgrade: bytes | None) -> None:
     assert parse(*fields, line=b"HTTP/1.1 101 Switching Protocols").upgrade == upgrade
 
 
-def test_value_of_a_field() -> None:
+def test_value_of_a_field_or_none() -> None:
     head = parse(b"X-Retry-After: 1", b"RETRY-after:\t 2 ", b"Retry-After: 3", b"Empty: ")
     assert head.value(b"retry-after") == b"2"
     assert head.value(b"empty") == b""
@@ -265,15 +265,28 @@ def test_parsing_wants_the_head_and_nothing_behind_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "there"),
+    ("lines", "value"),
     [
-        (b"X-A: b\r\n", True),
-        (b"B: c\r\nx-A:b\r\n", True),
-        (b"", False),
-        (b"X-AB: c\r\nOther-X-A: b\r\nB: x-a: c\r\n", False),
+        (b"X-A: b\r\nX-A: c\r\n", b"b"),
+        (b"B: c\r\nx-A:b \r\n", b"b"),
+        (b"", None),
+        (b"X-AB: c\r\nOther-X-A: b\r\nB: x-a: c\r\n", None),
     ],
 )
-def test_whether_a_field_is_there(lines: bytes, there: bool) -> None:
+def test_value_of_a_field_that_may_be_there(lines: bytes, value: bytes | None) -> None:
+    assert parse_response(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n").value(b"x-a") == value
+
+
+@pytest.mark.parametrize(
+    ("lines", "dated", "identified"),
+    [
+        (b"Date: x\r\nX-Request-ID: 1\r\n", True, True),
+        (b"A: b\r\ndate:x\r\n", True, False),
+        (b"x-request-id:\r\nA: b\r\n", False, True),
+        (b"Dated: x\r\nX-Date: x\r\nA: date: x\r\nX_Request_Id: 1\r\n", False, False),
+    ],
+)
+def test_what_the_worker_has_said_itself(lines: bytes, dated: bool, identified: bool) -> None:
     head = parse_response(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
-    assert head.has(b"x-a:") is there
-    assert (head.value(b"x-a") is not None) is there
+    assert (head.dated, head.identified) == (dated, identified)
+    assert head.fields == lines
