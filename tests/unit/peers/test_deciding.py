@@ -7,6 +7,7 @@ from app.balancing.health import Sign
 from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
 from app.peers import messages
+from app.peers.docket import WORKERS_STOP
 from app.peers.messages import Message
 from app.peers.record import Member
 from app.peers.replica import Replica
@@ -117,3 +118,17 @@ def test_requests_and_slots_of_a_pool_that_is_not_known_yet_wait_for_it() -> Non
     replica.received(link, [messages.Release(8, Outcome.ANSWERED, None, "")], NOW)
     replica.remove_pool(pool, NOW)
     assert (pool.observers, pool.in_flight) == ([], 0)
+
+
+def test_a_goodbye_is_a_proof_by_itself() -> None:
+    replica, pool, link = asked()
+    replica.received(link, [messages.Goodbye()], NOW)
+    arbiter = replica.arbiter
+    assert arbiter is not None
+    assert (arbiter.peers[A.id].dead_at, link.closed, pool.in_flight) == (NOW, True, 1)
+    arbiter.confirmed = NOW - 9.0  # it was said to this arbiter: no Lease has to say so
+    arbiter.tick(NOW + WORKERS_STOP / 2)
+    assert pool.in_flight == 1
+    arbiter.tick(NOW + WORKERS_STOP)
+    assert pool.in_flight == 0
+    assert arbiter.departed == {A.id}
