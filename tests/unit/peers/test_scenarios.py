@@ -1,6 +1,6 @@
 """What once went wrong, or would if a rule were missing: each in as few steps as it takes.
 
-One endpoint, "x", mostly of cap 1: a second request that starts there while one runs is an error
+Mostly of one endpoint, "x", of cap 1: a second request that starts there while one runs is an error
 that the world raises by itself.
 """
 

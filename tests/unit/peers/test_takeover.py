@@ -95,10 +95,11 @@ def test_the_one_that_joined_last_succeeds_unless_it_leaves_too() -> None:
 
 def test_an_arbiter_that_is_cut_off_from_most_leaves_word_and_stands_back() -> None:
     replica, wanted = deciding()
-    pool = a_pool()
+    pool = a_pool(cap=2)
     replica.add_pool(pool, NOW)
     link = come(replica, A)
     assert isinstance(pool.acquire(Client(), NOW), Lease)
+    assert isinstance(pool.acquire(Client(), NOW, deadline=NOW + 1.0), Lease)  # ended by then
     wanted.taken()
     replica.lease_read(Record(3, ME.id, (A, B, ME)), "v2", NOW)
     other = come(replica, B)
