@@ -27,6 +27,10 @@ TICK: Final = 0.05
 DIAL: Final = 0.5
 """Seconds in which another replica has to accept a connection."""
 
+MOST_UNPROVED: Final = 128
+"""Most connections that have not proved yet to come from a replica; beyond it the oldest is ended.
+"""
+
 PARTING: Final = 1.0
 """Seconds that the last write of the Lease may take."""
 
@@ -58,6 +62,13 @@ class Store(Protocol):
         """Close the connections."""
 
 
+class _Refusal(asyncio.Protocol):
+    """The end of a connection that cannot be met."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
 class Runner:
     """This replica, running.
 
@@ -80,6 +91,9 @@ class Runner:
         self._server: asyncio.Server | None = None
         self._group: asyncio.TaskGroup | None = None
         self._links: set[PeerLink] = set()
+        self._unproved: dict[PeerLink, None] = {}
+        """Those of them that came here, until their handshake is done; the oldest first."""
+
         self._calls: dict[PeerLink, Member] = {}
         self._written = asyncio.Event()
         self._role: Role | None = None
@@ -175,6 +189,7 @@ class Runner:
     def link_ready(self, link: PeerLink, member_id: str) -> None:
         """Give a link to the replica, if it leads to whom it should."""
         now = monotonic()
+        self._unproved.pop(link, None)
         if isinstance(link.handshake, Reached):
             self.replica.accepted(link.handshake.member, link, now)
             return
@@ -193,6 +208,7 @@ class Runner:
     def link_ended(self, link: PeerLink) -> None:
         """Tell of a link's end, or that it never came about."""
         self._links.discard(link)
+        self._unproved.pop(link, None)
         member = self._calls.pop(link, None)
         if member is not None:
             self.replica.dial_failed(member, monotonic())
@@ -207,8 +223,18 @@ class Runner:
         else:
             self._group.create_task(work)
 
-    def _accept(self) -> PeerLink:
-        return self._link(calling=False)
+    def _accept(self) -> asyncio.Protocol:
+        try:
+            link = self._link(calling=False)
+        except OSError:
+            return _Refusal()  # without a protocol, the loop would leave the connection open
+        if len(self._unproved) >= MOST_UNPROVED:  # a replica needs no time; files are for requests
+            oldest = next(iter(self._unproved))
+            del self._unproved[oldest]
+            self._links.discard(oldest)
+            oldest.close()
+        self._unproved[link] = None
+        return link
 
     def _link(self, *, calling: bool) -> PeerLink:
         try:

@@ -95,13 +95,14 @@ class Replicas:
     def gaps(self, since: float) -> list[float]:
         """Return how long there was no arbiter, each time since then that one has stepped down.
 
-        In seconds, to the 50 ms in which a replica looks at what it is.
+        In seconds, to the 50 ms in which a replica looks at what it is: 0 where the next one has
+        said that it decides before the last one has said that it does not.
         """
         decides, gaps, alone = "", [], 0.0
         for word in sorted(self.words(), key=lambda word: (word.at, word.term)):
             if word.role == "deciding":
-                if alone >= since:
-                    gaps.append(word.at - alone)
+                if word.at >= since and (decides or alone):
+                    gaps.append(0.0 if decides else word.at - alone)
                 decides, alone = word.pod, 0.0
             elif word.pod == decides:
                 decides, alone = "", word.at

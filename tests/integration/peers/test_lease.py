@@ -1,0 +1,191 @@
+"""The Lease and the way to it: garbage in it, an API that fails or hangs, what is left in it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.peers import replica as replica_module
+from app.peers import runner as runner_module
+from app.peers.record import MEMBERS
+from tests.integration.peers.rig import Api, eventually, running, two_of_them
+
+GARBAGE: dict[str, dict[str, Any]] = {
+    "members are no JSON": {"metadata": {"annotations": {MEMBERS: "[{"}}, "spec": {}},
+    "members are none": {"metadata": {"annotations": {MEMBERS: '{"id": 1}'}}, "spec": {}},
+    "members without an address": {
+        "metadata": {"annotations": {MEMBERS: '[{"id": "a", "pod": "a", "uid": "a"}]'}},
+        "spec": {},
+    },
+    "too deep": {"metadata": {"annotations": {MEMBERS: "[" * 100_000}}, "spec": {}},
+    "a term of words": {"metadata": {}, "spec": {"leaseTransitions": "many"}},
+    "a spec of words": {"metadata": {}, "spec": "nothing"},
+}
+
+
+@pytest.mark.parametrize("lease", GARBAGE.values(), ids=GARBAGE)
+async def test_a_lease_that_nobody_wrote(api: Api, lease: dict[str, Any]) -> None:
+    """It is not overwritten: whose it is, is not known. It is said what to do."""
+    api.put(lease)
+    held = api.lease
+    async with running(api, "one") as one:
+        await eventually(lambda: one.runner.error)
+        assert "delete it" in one.runner.error
+        [reason] = one.runner.unready()
+        assert one.runner.error in reason
+        reads = len(one.store.calls)
+        await eventually(lambda: len(one.store.calls) > reads + 1, "it looks again")
+        assert set(one.store.calls) == {"read"}
+        assert api.lease == held
+        api.lease = None
+        await one.is_now("deciding")
+        assert one.runner.unready() == []
+
+
+async def test_garbage_in_the_lease_later(api: Api) -> None:
+    """Who has an arbiter goes on with it."""
+    async with two_of_them(api) as (one, two):
+        api.put(GARBAGE["members are no JSON"])
+        await eventually(lambda: "delete it" in one.runner.error)
+        await one.serves()
+        await two.serves()
+        assert one.runner.unready() == two.runner.unready() == []
+        api.lease = None
+        await eventually(lambda: api.holder == one.me.id, "the Lease is written again")
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:none", "no.host.invalid:1", "[::"])
+async def test_a_holder_whose_address_is_none(
+    api: Api, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is silent, then: after a while another takes its place."""
+    monkeypatch.setattr(replica_module, "EXPIRY", 0.5)
+    member = f'[{{"id": "x.0", "pod": "x", "uid": "x", "address": "{address}"}}]'
+    spec = {"holderIdentity": "x.0", "leaseTransitions": 7}
+    api.put({"metadata": {"name": "lb", "annotations": {MEMBERS: member}}, "spec": spec})
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        assert (api.holder, api.term) == (one.me.id, 8)
+
+
+async def test_another_process_has_the_holders_address(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It proves who it is, and is not who was meant."""
+    monkeypatch.setattr(replica_module, "EXPIRY", 0.5)
+    async with running(Api(), "another") as another:
+        await another.is_now("deciding")
+        said = another.me.address
+        member = f'[{{"id": "x.0", "pod": "x", "uid": "x", "address": "{said}"}}]'
+        spec = {"holderIdentity": "x.0", "leaseTransitions": 7}
+        api.put({"metadata": {"name": "lb", "annotations": {MEMBERS: member}}, "spec": spec})
+        async with running(api, "one") as one:
+            await one.is_now("deciding")
+            await eventually(lambda: not one.links, "no connection is left")
+
+
+async def test_an_api_that_fails(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(api, "one") as one:
+        one.store.trouble = "cannot read Lease lb: no route"
+        await eventually(lambda: one.runner.error)
+        assert one.runner.unready() == [
+            "the other replicas have not been joined yet: cannot read Lease lb: no route"
+        ]
+        reads = len(one.store.calls)
+        await eventually(lambda: len(one.store.calls) > reads + 3, "it goes on trying")
+        one.store.trouble = ""
+        await one.is_now("deciding")
+        assert one.runner.unready() == []
+    assert caplog.text.count("no route") == 1  # it is said once
+
+
+async def test_an_api_that_fails_those_who_have_an_arbiter(api: Api) -> None:
+    async with two_of_them(api) as (one, two):
+        one.store.trouble = two.store.trouble = "cannot update Lease lb: no route"
+        await eventually(lambda: one.runner.error)
+        await one.serves()
+        await two.serves()
+        assert one.runner.unready() == two.runner.unready() == []
+
+
+async def test_an_api_that_hangs(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit is the Store's; until it comes, all who have an arbiter go on."""
+    monkeypatch.setattr(replica_module, "RENEWAL", 0.1)
+    monkeypatch.setattr(runner_module, "PARTING", 0.2)
+    async with two_of_them(api) as (one, two):
+        one.store.passing.clear()
+        two.store.passing.clear()
+        calls = len(one.store.calls)
+        await eventually(lambda: len(one.store.calls) > calls, "a call hangs")
+        await one.serves()
+        await two.serves()
+        async with asyncio.timeout(10):  # the end does not wait for it
+            await one.runner.stop()
+            await one.end()
+        assert one.store.closed
+
+
+async def test_a_replica_that_stops_leaves_the_lease_vacant(api: Api) -> None:
+    """The next one decides at once: it waits for no expiry, and asks nobody."""
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        await one.runner.stop()
+        await one.end()
+        assert (api.holder, api.term) == ("", 1)
+        assert one.me.id not in str(api.lease)
+    async with running(api, "one") as again:
+        await again.is_now("deciding")
+        assert again.store.calls == ["read", "replace"]
+        assert (api.holder, api.term) == (again.me.id, 2)
+        await again.serves()
+
+
+async def test_one_that_stops_with_requests_stays_accounted_for(api: Api) -> None:
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        assert one.ask().lease is not None
+        await one.runner.stop()
+        await one.end()
+        assert api.holder == ""
+        assert one.me.id in str(api.lease)
+
+
+async def test_an_arbiter_that_stops_says_who_is_next(api: Api) -> None:
+    async with two_of_them(api) as (one, two):
+        one.runner.leave()
+        await two.is_now("deciding")
+        await one.is_now("following")
+        await one.serves()
+        await two.serves()
+        await one.runner.stop()
+        await one.end()
+        await eventually(lambda: one.me.id not in str(api.lease), "it is forgotten")
+        await two.serves()
+        assert two.pool.in_flight == two.pool.elsewhere == 0
+
+
+async def test_two_on_ipv6(api: Api) -> None:
+    async with two_of_them(api, "::1") as (one, two):
+        assert one.me.address == f"[::1]:{one.port}"
+        one.runner.leave()
+        await two.is_now("deciding")
+        await one.is_now("following")
+        await one.serves()
+
+
+async def test_one_that_is_cut_off_is_not_ready(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others have an arbiter, which it does not reach: its secret is no longer theirs."""
+    monkeypatch.setattr(replica_module, "RENEWAL", 0.1)
+    monkeypatch.setattr(replica_module, "EXPIRY", 0.6)
+    async with two_of_them(api) as (one, two):
+        one.secret = b"what the others do not know"
+        one.runner.leave()
+        await two.is_now("deciding")
+        await eventually(one.runner.unready)
+        assert one.runner.unready() == ["cut off from the replica that decides"]
+        claim = one.ask()
+        assert (claim.lease, claim.refusal, one.pool.queued) == (None, None, 1)
+        one.secret = two.secret
+        await one.is_now("following")
+        assert one.runner.unready() == []
+        await eventually(lambda: claim.lease, "who has waited gets a slot")
