@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled test-compiled bench docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help demo test check format unit integration coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -70,6 +70,11 @@ bench: $(VENV)/.installed ## Measure, 18 min (QUICK=1: 3 min; ONLY="proxy bodies
 	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory compiled; \
 	else echo "no C compiler: leastwise is measured in plain Python alone"; fi
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(ONLY)
+
+bench-replicas: $(VENV)/.installed ## Measure three replicas beside one balancer, 12 min (QUICK=1: 2 min)
+	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory compiled; \
+	else echo "no C compiler: leastwise is measured in plain Python alone"; fi
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) replicas
 
 compare: $(VENV)/.installed ## Play the protocol cases against leastwise, nginx and HAProxy
 	$(BIN)/python -m tests.compare

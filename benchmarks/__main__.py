@@ -16,6 +16,7 @@ from benchmarks import (
     picking,
     proxy,
     queueing,
+    replicas,
     replicas_simulated,
     targets,
     telemetry,
@@ -36,12 +37,15 @@ ALL: dict[str, Callable[[Run], None]] = {
     "balance": balance.main,
 }
 
+APART: dict[str, Callable[[Run], None]] = {"replicas": replicas.main}
+"""What is run only if it is named: it takes as long as half of the others together."""
+
 PARTS: dict[str, Callable[[Run], None]] = {"replicas_simulated": replicas_simulated.main}
 """What can also be run without the benchmark that it is a part of."""
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice([*ALL, *PARTS, "docs"]))
+@click.argument("names", nargs=-1, type=click.Choice([*ALL, *APART, *PARTS, "docs"]))
 @click.option("--quick", is_flag=True, help="Short rounds, and few.")
 @click.option(
     "--results",
@@ -73,7 +77,7 @@ def main(
         run = Run(quick, results, chosen, latency=not no_latency, busy_before=_busy())
         print(told(run.about))
         for name in wanted:
-            {**ALL, **PARTS}[name](run)
+            {**ALL, **APART, **PARTS}[name](run)
     show([targets.table(docs.found(results))])
     if results.resolve() == RESULTS:
         docs.main()

@@ -21,6 +21,7 @@ from benchmarks import (
     plots,
     proxy_figures,
     queueing,
+    replicas_figures,
     targets,
 )
 from benchmarks.run import RESULTS, load, told
@@ -39,6 +40,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "connections": connections.tables,
     "bodies": bodies.tables,
     "features": features.tables,
+    "replicas": replicas_figures.tables,
     **report.SECTIONS,
     **replicas_report.SECTIONS,
 }

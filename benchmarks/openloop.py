@@ -51,6 +51,12 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     return times
 
 
+def content_length(head: bytes) -> int | None:
+    """Return the Content-Length of a message's head, None if it has none."""
+    _, found, rest = head.lower().partition(b"\r\ncontent-length:")
+    return int(rest.split(b"\r\n", 1)[0]) if found else None
+
+
 def response_length(data: bytes) -> int | None:
     """Return the length of the response that `data` begins with, None if its head is incomplete.
 
@@ -59,13 +65,13 @@ def response_length(data: bytes) -> int | None:
     end = data.find(_HEAD_END)
     if end < 0:
         return None
-    head = data[:end].lower()
-    if not head.startswith(b"http/1.1 200"):
+    head = data[:end]
+    if not head.lower().startswith(b"http/1.1 200"):
         raise RuntimeError(f"answered {data[:200]!r}")
-    _, found, rest = head.partition(b"\r\ncontent-length:")
-    if not found:
+    length = content_length(head)
+    if length is None:
         raise RuntimeError(f"no length in {data[:300]!r}")
-    return end + len(_HEAD_END) + int(rest.split(b"\r\n", 1)[0])
+    return end + len(_HEAD_END) + length
 
 
 @dataclass(slots=True)

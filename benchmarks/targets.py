@@ -23,9 +23,12 @@ class Target:
     find: Callable[[dict[str, Any]], float]
     """Takes it out of them; raises KeyError if it was not measured."""
 
+    least: bool = False
+    """Whether the limit is the least that will do, and not the most."""
+
     def row(self, results: Results) -> list[str]:
         """Return its row of the table."""
-        limit = f"≤ {self.limit:g}{self.unit}"
+        limit = f"{'≥' if self.least else '≤'} {self.limit:,g}{self.unit}"
         try:
             found = self.find(results[self.benchmark] or {})
         except KeyError:
@@ -34,7 +37,7 @@ class Target:
 
     def met(self, found: float) -> bool:
         """Say whether a figure is within the limit."""
-        return found <= self.limit
+        return found >= self.limit if self.least else found <= self.limit
 
 
 def _cpu_over(other: str) -> Callable[[dict[str, Any]], float]:

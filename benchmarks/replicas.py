@@ -1,0 +1,25 @@
+"""Three replicas that act as one, beside one balancer: `make bench-replicas`.
+
+Waits and order at the cap, what asking adds to a dispatch, what the arbiter can decide, and for how
+long there is none. The first and the last two are on the simulated cluster of the tests, with real
+balancers; see the modules for how each is measured, and `replicas_simulated` for what is simulated.
+"""
+
+import asyncio
+from typing import Any
+
+from benchmarks import replicas_deciding, replicas_faults, replicas_sharing
+from benchmarks.replicas_figures import NAME, tables
+from benchmarks.run import Run
+
+
+def main(run: Run) -> None:
+    """Measure all, print the tables, keep the JSON."""
+    deciding = replicas_deciding.measured(run)  # first: nothing else runs yet
+    run.conclude(NAME, asyncio.run(_on_cluster(run)) | deciding, tables)
+
+
+async def _on_cluster(run: Run) -> dict[str, Any]:
+    dispatched = await replicas_sharing.dispatched(run)
+    shared = await replicas_sharing.shared(run)
+    return shared | dispatched | await replicas_faults.without_arbiter(run)
