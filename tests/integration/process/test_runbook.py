@@ -13,8 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from playwright.async_api import expect
+
+from tests.integration.browser import CHROMIUM, SLOW, tab
 from tests.integration.process.client import Connection, check, compute
-from tests.integration.process.harness import Balancer, Programs
+from tests.integration.process.harness import Balancer, Programs, Worker
 
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
 TASK = 1.5
@@ -39,7 +42,7 @@ def commands() -> list[str]:
 class Shell:
     """A person's shell, in a folder of its own."""
 
-    def __init__(self, folder: Path, balancer: Balancer, request_id: str) -> None:
+    def __init__(self, folder: Path, balancer: Balancer) -> None:
         self._folder = folder
         self._admin = f"127.0.0.1:{balancer.admin_port}"
         tools = folder / "tools"
@@ -49,7 +52,6 @@ class Shell:
         self._environment = os.environ | {
             "PATH": f"{tools}:{os.environ['PATH']}",
             "BALANCER_LOG": str(folder / f"{balancer.name}.stderr"),
-            "REQUEST_ID": request_id,
             "LEASTWISE_ADMIN": f"http://{self._admin}",
         }
 
@@ -89,12 +91,14 @@ async def test_why_did_this_request_take_so_long(programs: Programs) -> None:
         other.close()
     head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     (programs.folder / "answer.txt").write_text(head)
-    shell = Shell(programs.folder, balancer, IDENTIFIER)
+    shell = Shell(programs.folder, balancer)
     ask, find, look, minutes, count = commands()
     the_answer_tells(await in_thread(shell, ask))
     the_log_tells(await in_thread(shell, find))
     found = await in_thread(shell, look)
     assert re.search(rf"{re.escape(workers[0].address)}: \w+ -> ejected \(", found)
+    if CHROMIUM:
+        await the_dashboard_tells(balancer, workers[0])
     await in_thread(shell, minutes)
     rows = json.loads((programs.folder / "minutes.json").read_text())["last_minutes"]
     assert max(row["queued"] for row in rows) == 2
@@ -124,6 +128,15 @@ def the_log_tells(said: str) -> None:
     phases = {name: fields[name] for name in ("queue", "connect", "first_byte", "body")}
     assert max(phases, key=lambda name: phases[name]) == "queue"
     assert sum(phases.values()) <= fields["total"] + 0.001
+
+
+async def the_dashboard_tells(balancer: Balancer, gone: Worker) -> None:
+    async with tab(balancer.admin_port) as seen:
+        chart = seen.page.locator("figure").filter(has_text="Requests at workers and waiting")
+        await expect(chart.locator("line.mark.ejected")).to_have_count(1, timeout=SLOW)
+        await expect(seen.event("ejected", gone.address)).to_contain_text(
+            re.compile("connection|check failed")
+        )
 
 
 def test_every_command_of_the_runbook_is_a_command() -> None:

@@ -17,9 +17,9 @@ from tests.unit.telemetry.test_events import Nobody
 Samples = dict[str, float]
 
 
-async def scrape(view: View) -> str:
+async def scrape(*views: View) -> str:
     app = FastAPI()
-    app.include_router(metrics.router(lambda: [view]))
+    app.include_router(metrics.router(lambda: views))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
         answer = await client.get("/metrics")
@@ -130,6 +130,36 @@ async def test_endpoints_that_left_disappear() -> None:
     found = await samples(view)
     assert {name for name in found if "worker-" in name and "worker-2" not in name} == set()
     assert found["workers{phase=gone}"] == 0
+
+
+async def test_however_many_come_and_go_there_are_no_more_series() -> None:
+    view = View(workers=5)
+    for name in view.pool.endpoints:
+        view.telemetry.requests.ended(Ended(worker=name))
+    before = set(await samples(view))
+    for life in range(200):
+        names = [f"pod-{life}-{n}" for n in range(5)]
+        view.discover(*names)
+        for name in names:
+            view.telemetry.requests.ended(Ended(worker=name, target=f"/{name}".encode()))
+            view.pool.observe(view.pool.endpoints[name], Sign.CONNECT_REFUSED, 0.0, name)
+    view.discover(*(f"worker-{n}" for n in range(1, 6)))
+    view.telemetry.history.take()
+    for n in range(1, 6):
+        view.telemetry.requests.ended(Ended(worker=f"worker-{n}"))
+    assert set(await samples(view)) == before
+    assert len(view.telemetry.requests.latency) == 5
+
+
+async def test_of_several_pools_each_family_is_told_once() -> None:
+    one, two = View(workers=1), View(workers=2)
+    two.pool.name = "other"
+    families = list(text_string_to_metric_families(await scrape(one, two)))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+    (rotation,) = (f for f in families if f.name == "leastwise_workers_in_rotation")
+    found = {sample.labels["pool"]: sample.value for sample in rotation.samples}
+    assert found == {"demo": 1, "other": 2}
 
 
 async def test_a_pod_that_is_back_under_its_old_name_is_told_once() -> None:

@@ -41,6 +41,35 @@ def test_a_bound_belongs_to_its_bucket(seconds: float, bound: float | None) -> N
     assert bucket(stats.duration) == bound
 
 
+BESIDE_BOUNDS = st.sampled_from([*BOUNDS, *(bound * 1.001 for bound in BOUNDS), 0.0])
+SECONDS = BESIDE_BOUNDS | st.floats(0, 300)
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS, SECONDS), min_size=1))
+def test_whatever_the_times_each_lies_in_the_bucket_of_its_bounds(
+    ways: list[tuple[float, float, float]],
+) -> None:
+    stats = RequestStats()
+    found: tuple[list[float], list[float], list[float]] = ([], [], [])
+    for waited, answered, body in ways:
+        arrived, ready = 1000.0, 1000.5
+        request = Ended(
+            arrived=arrived, ready_at=ready, granted_at=ready + waited,
+            answered_at=arrived + answered, ended_at=arrived + answered + body,
+        )  # fmt: skip
+        stats.ended(request)
+        found[0].append(request.ended_at - arrived)
+        found[1].append(request.granted_at - ready)
+        found[2].append(request.answered_at - arrived)
+    for histogram, those in zip(
+        (stats.duration, stats.waiting, stats.first_byte), found, strict=True
+    ):
+        assert histogram.cumulated() == [
+            *(sum(seconds <= bound for seconds in those) for bound in BOUNDS), len(those)
+        ]  # fmt: skip
+        assert histogram.total == pytest.approx(sum(those))
+
+
 def test_one_without_a_slot_waited_to_its_end() -> None:
     stats = RequestStats()
     stats.ended(refused())
