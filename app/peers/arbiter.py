@@ -15,13 +15,12 @@ leases like any. What always holds:
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
 from typing import Any, Final
 
 from app.balancing.endpoint import Endpoint, EndpointSpec
-from app.balancing.errors import QueueFull, Refusal
+from app.balancing.errors import QueueFull
 from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
@@ -30,6 +29,7 @@ from app.peers import messages
 from app.peers.docket import WORKERS_STOP, Docket, free_at
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link, Named, Names
+from app.peers.peer import Claim, Holding, Peer
 from app.peers.record import Member
 
 _NOBODY: Final[frozenset[Endpoint]] = frozenset()
@@ -48,81 +48,6 @@ class HigherTermError(Exception):
     def __init__(self, term: int) -> None:
         super().__init__(term)
         self.term = term
-
-
-@dataclass(slots=True)
-class Holding:
-    """A slot of another replica. Without a lease, its pool is not known here yet."""
-
-    pool: str
-    spec: EndpointSpec
-    expires: float
-    lease: Lease | None = None
-
-
-class Claim:
-    """A request that waits in another replica: the claimant of its place in the queue here."""
-
-    __slots__ = ("ask", "peer", "pool", "waiter")
-
-    def __init__(self, peer: "Peer", pool: str, ask: int) -> None:
-        self.peer = peer
-        self.pool = pool
-        self.ask = ask
-        self.waiter: Waiter | None = None
-
-    def granted(self, lease: Lease) -> None:
-        """Pass the slot on."""
-        self.peer.granted(self, lease)
-
-    def refused(self, refusal: Refusal) -> None:
-        """Pass the refusal on."""
-        self.peer.refused(self, type(refusal))
-
-
-class Peer:
-    """Another replica, as the arbiter knows it."""
-
-    def __init__(self, member: Member) -> None:
-        self.member = member
-        self.link: Link | None = None
-        self.answered = False
-        """Whether it has said in this term what it holds."""
-
-        self.leaving = False
-        self.dead_at: float | None = None
-        """When its death was proved. Its link may have ended long before."""
-
-        self.parted = False
-        """Whether it has said goodbye, to this arbiter."""
-
-        self.cut_off = False
-        """Whether its link has ended by silence."""
-
-        self.holdings: dict[int, Holding] = {}
-        self.claims: dict[int, Claim] = {}
-        self.report: dict[int, Holding] | None = None
-        """What it is just saying that it holds."""
-
-        self.names: Names | None = None
-        self.named = Named()
-
-    def granted(self, claim: Claim, lease: Lease) -> None:
-        """Tell it of a slot."""
-        self.claims.pop(claim.ask, None)
-        name, endpoint = claim.pool, lease.endpoint
-        self.holdings[claim.ask] = Holding(name, endpoint.spec, lease.expires, lease)
-        if self.link is None or self.names is None:
-            raise AssertionError  # its claims were cancelled when its link was lost
-        number = self.names.endpoint(name, endpoint)
-        self.link.send(messages.Grant(claim.ask, number))
-        self.names.refresh()
-
-    def refused(self, claim: Claim, refusal: type[Refusal]) -> None:
-        """Tell it of a refusal."""
-        self.claims.pop(claim.ask, None)
-        if self.link is not None:
-            self.link.send(messages.Refuse(claim.ask, refusal))
 
 
 class Arbiter:

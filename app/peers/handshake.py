@@ -1,7 +1,8 @@
 """How two replicas meet: who they are, that both know the secret, and which version they speak.
 
 The one that was reached speaks first. Each proves that it knows the release's secret by a keyed
-hash (HMAC-SHA256) of what the other has just made up; the secret itself is never sent, and nothing
+hash (HMAC-SHA256) of what the other has just made up and of the versions that were offered, so that
+nobody between them can talk them down to an older one. The secret itself is never sent, and nothing
 that was overheard serves a second time. What follows is not encrypted.
 
 | | |
@@ -90,10 +91,12 @@ class Reached(Handshake):
     """The side that was called. `member` is set once done."""
 
     member: Member
+    _offered = b""
 
     def begin(self) -> bytes:
         """Return what is to be said first."""
-        return _FIRST.pack(MAGIC, *messages.VERSIONS, self._nonce)
+        self._offered = bytes(messages.VERSIONS)
+        return _FIRST.pack(MAGIC, *self._offered, self._nonce)
 
     def _read(self) -> bytes:
         if len(self._came) < _SECOND.size:
@@ -103,7 +106,8 @@ class Reached(Handshake):
             return b""
         self._take(_SECOND.size)
         said = self._take(length) or b""
-        self._check(proof, b"caller", self._nonce, nonce, said)
+        offered = self._offered + bytes([oldest, newest])
+        self._check(proof, b"caller", self._nonce, nonce, offered, said)
         who = json.loads(said)
         self.member = Member(*(str(who[name]) for name in ("id", "pod", "uid", "address")))
         version = _common(oldest, newest)
@@ -127,11 +131,12 @@ class Caller(Handshake):
             if magic != MAGIC:
                 raise ProtocolError("this is no replica's peer port")
             _common(oldest, newest)
+            offered = bytes([oldest, newest, *messages.VERSIONS])
             me = self._me
             said = json.dumps(
                 {"id": me.id, "pod": me.pod, "uid": me.uid, "address": me.address}
             ).encode()
-            proof = self._prove(b"caller", self._theirs, self._nonce, said)
+            proof = self._prove(b"caller", self._theirs, self._nonce, offered, said)
             return _SECOND.pack(*messages.VERSIONS, self._nonce, proof, len(said)) + said
         if len(self._came) < _THIRD.size:
             return b""

@@ -185,6 +185,11 @@ class Replica:
         followed = self._followed if self.role is Role.FOLLOWING else None
         return followed.id if followed is not None else ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether the Lease is just being read or written."""
+        return self._busy
+
     def cut_off(self, now: float) -> bool:
         """Tell whether the others have an arbiter that cannot be reached from here."""
         renewed = now - self._version_at < EXPIRY

@@ -95,7 +95,9 @@ class Runner:
         """Those of them that came here, until their handshake is done; the oldest first."""
 
         self._calls: dict[PeerLink, Member] = {}
-        self._written = asyncio.Event()
+        self._answered = asyncio.Event()
+        """Set when a read or a write of the Lease has come to its end."""
+
         self._role: Role | None = None
 
     # --- its life
@@ -124,14 +126,21 @@ class Runner:
 
     async def stop(self) -> None:
         """Say goodbye, or leave the Lease for others."""
-        if self._group is not None:
-            self._written.clear()
-            self.replica.stop()
-            if self.replica.role is Role.DECIDING:
-                try:
-                    await asyncio.wait_for(self._written.wait(), PARTING)
-                except TimeoutError:
-                    log.warning("the Lease still names this replica: others wait for its expiry")
+        if self._group is None:
+            return
+        replica = self.replica
+        try:
+            async with asyncio.timeout(PARTING):
+                while replica.busy:  # one write of the Lease after the other
+                    self._answered.clear()
+                    await self._answered.wait()
+                self._answered.clear()
+                replica.stop()
+                if replica.role is Role.DECIDING:
+                    await self._answered.wait()
+        except TimeoutError:
+            replica.stop()
+            log.warning("the Lease still names this replica: others wait for its expiry")
 
     def unready(self) -> list[str]:
         """Say why no new requests should come here; empty if they may."""
@@ -273,9 +282,10 @@ class Runner:
             found, version = (None, "") if lease is None else record.read(lease)
         except (StoreError, RecordError) as error:
             self._failed(error)
-            return
-        self._base, self.error = lease, ""
-        self.replica.lease_read(found, version, monotonic())
+        else:
+            self._base, self.error = lease, ""
+            self.replica.lease_read(found, version, monotonic())
+        self._answered.set()
 
     async def _write(self, wanted: Record, version: str) -> None:
         base = self._base if version else None
@@ -294,7 +304,7 @@ class Runner:
         else:
             self.error = ""
             self.replica.lease_written(wanted, version, monotonic())
-        self._written.set()
+        self._answered.set()
 
     def _failed(self, error: Exception) -> None:
         if str(error) != self.error:

@@ -13,7 +13,8 @@ from app.balancing.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from app.peers.arbiter import Arbiter, Peer
+    from app.peers.arbiter import Arbiter
+    from app.peers.peer import Peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,14 @@ def test_what_was_overheard_serves_nobody_a_second_time() -> None:
         one.feed(third)
 
 
+def test_nobody_between_them_talks_them_down_to_an_older_version() -> None:
+    one, other = caller(), reached()
+    first = bytearray(other.begin())
+    first[len(MAGIC) + 1] = 1  # the newest that it speaks
+    with pytest.raises(ProtocolError, match="does not know the secret"):
+        other.feed(one.feed(bytes(first)))
+
+
 def test_a_proof_cannot_be_sent_back_to_its_maker() -> None:
     """One that calls and is called at once must not be played against itself."""
     victim, mirrored = reached(), caller()
@@ -148,7 +156,7 @@ def test_one_that_knows_the_secret_and_says_nonsense_is_refused(said: bytes) -> 
     one, other = caller(), reached()
     first = other.begin()
     one.feed(first)
-    proof = one._prove(b"caller", other._nonce, one._nonce, said)
+    proof = one._prove(b"caller", other._nonce, one._nonce, bytes([1, 2, 1, 2]), said)
     with pytest.raises(ProtocolError, match="a handshake that is none"):
         other.feed(handshake._SECOND.pack(1, 2, one._nonce, proof, len(said)) + said)
 
