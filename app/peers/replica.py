@@ -25,21 +25,14 @@ from typing import Protocol
 
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
-from app.peers import messages, view
+from app.peers import messages
 from app.peers.arbiter import Arbiter, HigherTermError
+from app.peers.candidacy import Candidacy
 from app.peers.follower import Follower, PoolFollower
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link
 from app.peers.record import EXPIRY, Member, Record
-
-RENEWAL = 1.0
-"""Seconds between two writes of the Lease by the arbiter."""
-
-ALIVE = 0.5
-"""Seconds between two signs of life."""
-
-UNSURE = 1.0
-"""Seconds of silence after which the Lease is looked at."""
+from app.peers.tenure import ALIVE, RENEWAL, UNSURE, Tenure
 
 GREETING = 1.0
 """Seconds in which one that was reached has to say that it is the arbiter."""
@@ -49,12 +42,6 @@ PAUSE, PAUSE_MAX = 0.05, 0.5
 
 SELF_HELP = 1.0
 """Seconds without an arbiter after which a pool whose workers refuse decides on its own count."""
-
-COURTESY = 0.5
-"""Seconds for which a replica that is about to stop lets others take over first."""
-
-YIELDED = 2.0
-"""Seconds for which one that was cut off lets others take over first."""
 
 
 class Role(Enum):
@@ -123,10 +110,8 @@ class Replica:
         self._followed: Member | None = None
         """Whose link it is, or last was."""
 
-        self._unreachable = ""
-        """Who ended the link, and could not be reached again."""
-
-        self._ended = False
+        self._candidacy = Candidacy(me)
+        self._tenure: Tenure | None = None
         self._stopped = False
         self._dialing = False
         self._busy = False
@@ -135,10 +120,7 @@ class Replica:
 
         self._not_before = now
         self._pause = PAUSE
-        self._takeable_since: float | None = None
-        self._yielded_at = -YIELDED
-        self._isolated_since: float | None = None
-        self._next_renewal = self._next_alive = self._next_proof = now
+        self._next_alive = now
         self._word: tuple[int, Record] | None = None
         """The Lease as it was before the takeover that was tried last, and its term."""
 
@@ -218,8 +200,9 @@ class Replica:
             self._stepped_down(record, now)
         else:
             self._confirm(record)
-            self._next_renewal = now + RENEWAL
-            self._say_alive(now)
+            if self._tenure is not None:
+                self._tenure.next_renewal = now + RENEWAL
+                self._tenure.say_alive(version, self._pools, now)
 
     def lease_conflict(self, now: float) -> None:
         """Somebody was faster: look what there is now."""
@@ -231,7 +214,8 @@ class Replica:
         """Nothing is known of the Lease: try again."""
         self._busy = False
         self._later(now)
-        self._next_renewal = max(self._next_renewal, now + self._pause)
+        if self._tenure is not None:
+            self._tenure.next_renewal = max(self._tenure.next_renewal, now + self._pause)
 
     def pod_read(self, member: Member, uid: str | None, now: float) -> None:
         """Take in which pod has the member's pod's name now; None if there is none."""
@@ -251,9 +235,7 @@ class Replica:
     def dial_failed(self, member: Member, now: float) -> None:
         """A member that was dialed is not there."""
         self._dialing = False
-        followed = self._followed if self._ended else None
-        if followed is not None and followed.id == member.id != self._unreachable:
-            self._unreachable = member.id
+        if self._candidacy.not_reached(member):
             self._read()
         else:
             self._later(now)
@@ -284,7 +266,7 @@ class Replica:
             if followed is None:
                 self._later(now)
             else:
-                self._ended = True
+                self._candidacy.link_ended(followed)
                 self._dial(followed)
 
     # --- time, and the end
@@ -294,8 +276,8 @@ class Replica:
         self._now = now
         if self._stopped and self.arbiter is None:
             return  # it has said goodbye, and looks for nobody
-        if self.arbiter is not None:
-            self._tick_deciding(self.arbiter, now)
+        if self._tenure is not None:
+            self._tick_deciding(self._tenure, now)
         elif self._link is not None:
             self._tick_linked(self._link, now)
         else:
@@ -307,8 +289,8 @@ class Replica:
     def leave(self) -> None:
         """Let others decide from now on: this replica is about to stop."""
         self.leaving = True
-        if self.arbiter is not None:
-            self._hand_over(self.arbiter)
+        if self._tenure is not None:
+            self._hand_over(self._tenure)
         elif self._link is not None:
             self._link.send(messages.Leaving())
 
@@ -322,8 +304,8 @@ class Replica:
             self._link.send(messages.Goodbye())
             self._link.close()
             self._link = None
-        elif self.arbiter is not None and self.record is not None and not self._busy:
-            record = self._renewed(self.arbiter).held_by("", self.promised)
+        elif self._tenure is not None and self.record is not None and not self._busy:
+            record = self._tenure.renewed(self.record).held_by("", self.promised)
             gone = frozenset() if self._has_requests() else frozenset({self.me.id})
             self._write(record.without(gone))
 
@@ -369,7 +351,8 @@ class Replica:
             self._decide(record, now)  # it was named, or has not heard that its write came through
             return
         wanted = record if known else record.joined_by(self.me)
-        if self._may_take(record, now):
+        unchanged = now - self._version_at
+        if self._candidacy.may_take(record, unchanged, now, leaving=self.leaving):
             term = max(record.term, self.promised) + 1
             self._word = (term, record)
             self._write(wanted.held_by(self.me.id, term))
@@ -382,32 +365,13 @@ class Replica:
             elif now >= self._not_before:
                 self._later(now)
 
-    def _may_take(self, record: Record, now: float) -> bool:
-        """Tell whether to take the place of the one that the Lease names."""
-        holder = record.member(record.holder)
-        free = (
-            holder is None
-            or holder.id in {self.me.id, self._unreachable}
-            or holder.uid == self.me.uid
-            or holder.id in record.outlived
-            or now - self._version_at >= EXPIRY
-        )
-        if not free:
-            self._takeable_since = None
-            return False
-        if self._takeable_since is None:
-            self._takeable_since = now
-        others = any(m.uid != self.me.uid and m is not holder for m in record.members)
-        if others and self.leaving and now - self._takeable_since < COURTESY:
-            return False
-        return now - self._yielded_at >= YIELDED
-
     def _decide(self, record: Record, now: float) -> None:
         """Be the arbiter, in the term of the record."""
         self._let_go(now)
         self.promised = record.term
         self.arbiter = Arbiter(self.me, record.term, record.members, self._pools, now)
         self.arbiter.confirmed = self._asked_at
+        self._tenure = Tenure(self.arbiter, now)
         self._has_arbiter(Role.DECIDING, now)
         if self._word is not None and self._word[0] == record.term:
             before = self._word[1]
@@ -415,13 +379,10 @@ class Replica:
         self._compare(record, now)
         for pool in self._pools:
             pool.decide_by(None, now)
-        self._next_alive = self._next_proof = now
-        self._next_renewal = now + RENEWAL
-        self._isolated_since = None
 
     def _has_arbiter(self, role: Role, now: float) -> None:
         self.role, self.joined = role, True
-        self._unreachable, self._ended, self._takeable_since = "", False, None
+        self._candidacy.over()
         self._pause = PAUSE
         if self.alone_since is not None:
             self.without_arbiter += now - self.alone_since
@@ -517,68 +478,28 @@ class Replica:
             for member_id in record.outlived:
                 arbiter.dead(member_id, now)
 
-    def _renewed(self, arbiter: Arbiter) -> Record:
-        """Return what the Lease is to be."""
-        record = self.record or Record(arbiter.term, self.me.id, (self.me,))
-        for member in [self.me, *(peer.member for peer in arbiter.peers.values())]:
-            if record.member(member.id) is None:
-                record = record.joined_by(member)
-        return record.without(frozenset(arbiter.departed)).held_by(self.me.id, arbiter.term)
-
-    def _tick_deciding(self, arbiter: Arbiter, now: float) -> None:
-        arbiter.tick(now)
-        for peer in list(arbiter.peers.values()):
-            if peer.link is not None and now - peer.link.heard_at >= EXPIRY:
-                arbiter.lost(peer.link, silent=True)
-        if now >= self._next_alive:
-            self._say_alive(now)
-        if now >= self._next_proof:
-            self._next_proof = now + RENEWAL
-            for peer in arbiter.peers.values():
-                if peer.link is None and peer.dead_at is None:
-                    self._effects.read_pod(peer.member)
-        if self._busy:
+    def _tick_deciding(self, tenure: Tenure, now: float) -> None:
+        for member in tenure.tick(self._version, self._pools, now):
+            self._effects.read_pod(member)
+        if self._busy or (self.leaving and self._hand_over(tenure)):
             return
-        if self.leaving and self._hand_over(arbiter):
-            return
-        if self._is_isolated(arbiter, now):
-            record = self._renewed(arbiter)
+        if tenure.is_isolated(now):
+            record = tenure.renewed(self.record)
             self._resign(now)  # first: what is written is all that is held
-            self._yielded_at = now
+            self._candidacy.yielded(now)
             self._write(record.left(self._held(now)))
-        elif now >= self._next_renewal:
-            self._next_renewal = now + RENEWAL
-            self._write(self._renewed(arbiter))
+        elif now >= tenure.next_renewal:
+            tenure.next_renewal = now + RENEWAL
+            self._write(tenure.renewed(self.record))
 
-    def _say_alive(self, now: float) -> None:
-        if self.arbiter is not None:
-            self._next_alive = now + ALIVE
-            links = [peer.link for peer in self.arbiter.peers.values() if peer.link is not None]
-            told = messages.View(view.write(view.of_arbiter(self.arbiter, self._pools)))
-            for link in links:
-                link.send(messages.Alive(self._version))
-                link.send(told)
-
-    def _hand_over(self, arbiter: Arbiter) -> bool:
-        """Name the one that joined last; return whether there is somebody."""
-        able = [p.member for p in arbiter.peers.values() if p.link and p.answered and not p.leaving]
-        if not able or self._busy:
+    def _hand_over(self, tenure: Tenure) -> bool:
+        """Name another to decide; return whether there is somebody."""
+        record = tenure.renewed(self.record)
+        successor = tenure.successor(record)
+        if successor is None or self._busy:
             return False
-        record = self._renewed(arbiter)
-        successor = max(able, key=record.members.index)
-        self._write(record.held_by(successor.id, arbiter.term + 1))
+        self._write(record.held_by(successor.id, record.term + 1))
         return True
-
-    def _is_isolated(self, arbiter: Arbiter, now: float) -> bool:
-        """Tell whether most of the others have fallen silent for some time: it is cut off."""
-        alive = [peer for peer in arbiter.peers.values() if peer.dead_at is None]
-        reached = sum(peer.link is not None for peer in alive) + 1
-        cut_off = any(peer.cut_off for peer in alive) and 2 * reached < len(alive) + 1
-        if not cut_off:
-            self._isolated_since = None
-        elif self._isolated_since is None:
-            self._isolated_since = now
-        return self._isolated_since is not None and now - self._isolated_since >= UNSURE
 
     def _held(self, now: float) -> dict[str, dict[str, int]]:
         """Count the slots of this replica's own requests, but those that are about to end."""
@@ -590,11 +511,8 @@ class Replica:
 
     def _stepped_down(self, record: Record, now: float) -> None:
         """The Lease names another, as this arbiter wrote it, or nobody."""
-        if self.arbiter is not None and record.holder:
-            handover = messages.Handover(record.term, self._version, record.holder)
-            for peer in self.arbiter.peers.values():
-                if peer.link is not None:
-                    peer.link.send(handover)
+        if self._tenure is not None and record.holder:
+            self._tenure.say_handover(record, self._version)
         self._resign(now)
         successor = record.member(record.holder)
         if successor is not None:
@@ -602,7 +520,7 @@ class Replica:
 
     def _resign(self, now: float) -> None:
         """Decide no more."""
-        arbiter, self.arbiter = self.arbiter, None
+        arbiter, self.arbiter, self._tenure = self.arbiter, None, None
         self.role, self.alone_since = Role.SEEKING, now
         self._not_before = now
         for pool, follower in self._pools.items():

@@ -4,8 +4,9 @@ import pytest
 
 from app.balancing.lease import Lease
 from app.peers import messages
+from app.peers.candidacy import COURTESY, YIELDED
 from app.peers.record import EXPIRY, Record
-from app.peers.replica import COURTESY, GREETING, SELF_HELP, YIELDED, Role
+from app.peers.replica import GREETING, SELF_HELP, Role
 from tests.unit.balancing.test_pool import Client
 from tests.unit.peers.alone import ME, NOW, A, B, a_pool, a_replica, come, deciding, following
 from tests.unit.peers.said import Said
