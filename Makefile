@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help demo test check format unit integration e2e coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,7 +23,10 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=kill|hang)
 	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
 
-test: check coverage test-compiled ## Run every check and every test
+test: check ## Run every check and every test
+	@# Beside each other: the scenarios on the cluster mostly wait.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target coverage e2e
+	$(MAKE) --no-print-directory test-compiled
 
 check: $(VENV)/.installed ## Lint, format, types, import rules, what is generated
 	$(BIN)/ruff check .
@@ -42,8 +45,11 @@ unit: $(VENV)/.installed .tools/lock ## Run the unit tests alone
 integration: $(VENV)/.installed ## Run the tests on real sockets alone
 	$(BIN)/pytest tests/integration
 
-coverage: $(VENV)/.installed .tools/lock ## Run every test; the core must be covered to the last branch
-	$(BIN)/coverage run -m pytest
+e2e: $(VENV)/.installed .tools/lock ## Run the scenarios on the simulated cluster alone
+	$(BIN)/pytest tests/e2e
+
+coverage: $(VENV)/.installed .tools/lock ## Run all other tests; the core must be covered to the last branch
+	$(BIN)/coverage run -m pytest --ignore=tests/e2e
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
 
