@@ -17,6 +17,7 @@ from benchmarks import (
     bodies,
     connections,
     features,
+    metrics,
     picking,
     plots,
     proxy_figures,
@@ -39,6 +40,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "connections": connections.tables,
     "bodies": bodies.tables,
     "features": features.tables,
+    "metrics": metrics.tables,
     **report.SECTIONS,
 }
 """What makes the tables of each section from its benchmark's results."""
