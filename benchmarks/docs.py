@@ -17,6 +17,7 @@ from benchmarks import (
     bodies,
     connections,
     features,
+    metrics,
     picking,
     plots,
     proxy_figures,
@@ -41,6 +42,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "bodies": bodies.tables,
     "features": features.tables,
     "replicas": replicas_figures.tables,
+    "metrics": metrics.tables,
     **report.SECTIONS,
     **replicas_report.SECTIONS,
 }
