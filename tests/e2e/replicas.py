@@ -21,8 +21,8 @@ TASK_SECONDS = 0.2
 UNREFUSED = POOL | {"retry": {"nonIdempotent": True}}
 """The scenario's pool, of whose workers none refuses."""
 
-CLIENTS = 10
-"""Of each replica: with three, half as many again as there are slots, so that a queue exists."""
+CLIENTS = 14
+"""Of each replica: those of two fill all slots and a queue, and so would find any that is free."""
 
 _WORD = re.compile(r"^(\S+ \S+) .*peers: (\w+), term (\d+)$", re.MULTILINE)
 
@@ -191,7 +191,13 @@ async def faulted(replicas: Replicas, *, busy: bool, killed: str = "") -> AsyncI
     At the end each has its answer, but those that were on the way to the replica that was killed,
     no worker had too many, and all is as before.
     """
-    since = monotonic()
+    since, pods = monotonic(), await replicas.sim.pods("lb")
+
+    async def whole() -> bool:
+        now = await replicas.sim.pods("lb")
+        again = not killed or now[killed].restarts > pods[killed].restarts
+        return again and await replicas.sim.settled()
+
     async with AsyncExitStack() as stack:
         clients = Clients(replicas, stack)
         if busy:
@@ -200,7 +206,7 @@ async def faulted(replicas: Replicas, *, busy: bool, killed: str = "") -> AsyncI
             await replicas.queue_exists(*clients.loads)
         yield clients
         await clients.begin()
-        await until("all are ready", replicas.sim.settled)
+        await until("all are ready", whole, limit=replicas.sim.patience)
         whole_again = time()
         await clients.served()
         requests = await clients.stop()

@@ -50,7 +50,7 @@ async def rolled(replicas: Replicas, *, busy: bool) -> AsyncIterator[None]:
 
 
 async def rolled_out(replicas: Replicas) -> None:
-    await until("the rollout is over", replicas.sim.settled, limit=2 * replicas.sim.patience)
+    await until("the rollout is over", replicas.sim.settled, limit=4 * replicas.sim.patience)
 
 
 async def test_all_are_restarted_one_by_one(replicas: Replicas, busy: bool) -> None:
