@@ -37,12 +37,12 @@ async def rolled(replicas: Replicas, *, busy: bool) -> AsyncIterator[None]:
             await served(sim, load, IN_ALL)
             await replicas.queue_exists(*await replicas.names())
             yield
-            await served(sim, load, 2 * IN_ALL)
+            await served(sim, load, IN_ALL)
             requests = await load.stop()
     else:
         yield
         async with sim.load(IN_ALL) as load:
-            await served(sim, load, 2 * IN_ALL)
+            await served(sim, load, IN_ALL)
             requests = await load.stop()
     await check(replicas, requests, since)
     gaps = ", ".join(f"{1000 * gap:.0f}" for gap in replicas.gaps(began))
