@@ -3,6 +3,7 @@
 The workers of these scenarios do not refuse: a cap that was passed shows in their own journal.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -182,7 +183,8 @@ class Clients:
 
     async def stop(self) -> dict[str, list[Request]]:
         """Let the last requests end; return all, by replica."""
-        return {name: await load.stop() for name, load in self.loads.items()}
+        stopped = await asyncio.gather(*(load.stop() for load in self.loads.values()))
+        return dict(zip(self.loads, stopped, strict=True))
 
 
 @asynccontextmanager
