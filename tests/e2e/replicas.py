@@ -3,6 +3,7 @@
 The workers of these scenarios do not refuse: a cap that was passed shows in their own journal.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,12 +18,15 @@ from tests.e2e.simulated import SimulatedCluster, SimulatedLoad
 
 REPLICAS = 3
 WORKERS = 5
-TASK_SECONDS = 0.2
+TASK_SECONDS = 0.7
+"""Longer than a takeover where the arbiter says goodbye, or its death is seen: what ran before is
+still running, and a new arbiter that did not know of it would give its slots again."""
+
 UNREFUSED = POOL | {"retry": {"nonIdempotent": True}}
 """The scenario's pool, of whose workers none refuses."""
 
-CLIENTS = 10
-"""Of each replica: with three, half as many again as there are slots, so that a queue exists."""
+CLIENTS = 14
+"""Of each replica: those of two fill all slots and a queue, and so would find any that is free."""
 
 _WORD = re.compile(r"^(\S+ \S+) .*peers: (\w+), term (\d+)$", re.MULTILINE)
 
@@ -166,13 +170,11 @@ class Clients:
             self.loads[name] = await self._stack.enter_async_context(load)
 
     async def served(self, *names: str) -> None:
-        """Wait until each client of these (of all, without a name) may have had two answers."""
+        """Wait for as many answers of these (of all, without a name) as each has clients."""
         before = {name: await self._answers(name) for name in names or self.loads}
 
         async def more() -> bool:
-            return all(
-                [await self._answers(name) >= had + 2 * CLIENTS for name, had in before.items()]
-            )
+            return all([await self._answers(name) >= had + CLIENTS for name, had in before.items()])
 
         await until(f"requests to {', '.join(before)} are answered", more)
 
@@ -181,7 +183,8 @@ class Clients:
 
     async def stop(self) -> dict[str, list[Request]]:
         """Let the last requests end; return all, by replica."""
-        return {name: await load.stop() for name, load in self.loads.items()}
+        stopped = await asyncio.gather(*(load.stop() for load in self.loads.values()))
+        return dict(zip(self.loads, stopped, strict=True))
 
 
 @asynccontextmanager
@@ -191,7 +194,13 @@ async def faulted(replicas: Replicas, *, busy: bool, killed: str = "") -> AsyncI
     At the end each has its answer, but those that were on the way to the replica that was killed,
     no worker had too many, and all is as before.
     """
-    since = monotonic()
+    since, pods = monotonic(), await replicas.sim.pods("lb")
+
+    async def whole() -> bool:
+        now = await replicas.sim.pods("lb")
+        again = not killed or now[killed].restarts > pods[killed].restarts
+        return again and await replicas.sim.settled()
+
     async with AsyncExitStack() as stack:
         clients = Clients(replicas, stack)
         if busy:
@@ -200,7 +209,7 @@ async def faulted(replicas: Replicas, *, busy: bool, killed: str = "") -> AsyncI
             await replicas.queue_exists(*clients.loads)
         yield clients
         await clients.begin()
-        await until("all are ready", replicas.sim.settled)
+        await until("all are ready", whole, limit=replicas.sim.patience)
         whole_again = time()
         await clients.served()
         requests = await clients.stop()

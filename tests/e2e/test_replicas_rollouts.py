@@ -37,12 +37,12 @@ async def rolled(replicas: Replicas, *, busy: bool) -> AsyncIterator[None]:
             await served(sim, load, IN_ALL)
             await replicas.queue_exists(*await replicas.names())
             yield
-            await served(sim, load, 2 * IN_ALL)
+            await served(sim, load, IN_ALL)
             requests = await load.stop()
     else:
         yield
         async with sim.load(IN_ALL) as load:
-            await served(sim, load, 2 * IN_ALL)
+            await served(sim, load, IN_ALL)
             requests = await load.stop()
     await check(replicas, requests, since)
     gaps = ", ".join(f"{1000 * gap:.0f}" for gap in replicas.gaps(began))
@@ -50,7 +50,7 @@ async def rolled(replicas: Replicas, *, busy: bool) -> AsyncIterator[None]:
 
 
 async def rolled_out(replicas: Replicas) -> None:
-    await until("the rollout is over", replicas.sim.settled, limit=2 * replicas.sim.patience)
+    await until("the rollout is over", replicas.sim.settled, limit=4 * replicas.sim.patience)
 
 
 async def test_all_are_restarted_one_by_one(replicas: Replicas, busy: bool) -> None:
