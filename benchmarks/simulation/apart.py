@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from app.balancing.endpoint import Endpoint
 from app.balancing.lease import Lease, Outcome
-from app.balancing.picker import Picker
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from benchmarks.simulation.cluster import Attempt, Cluster
@@ -43,32 +41,16 @@ class Apart:
         self.came_to[attempt.request].ended(attempt, outcome, good=good)
 
 
-class _Picker(Picker):
-    def rise(self, endpoint: Endpoint, by: int) -> None:
-        """Count what others chose, under a new ticket: the old one's entries have no holder."""
-        listed = endpoint in self
-        if listed:
-            self.remove(endpoint)
-        endpoint.in_flight += by
-        endpoint.ticket = next(self._tickets)
-        if listed:
-            self.add(endpoint)
-
-
 class SharedPool(Pool):
     """A pool whose workers have requests of others too: its counts, and so its cap, are of all."""
-
-    def __init__(self, policy: Policy, random: Random) -> None:
-        super().__init__(policy, random=random)
-        self._picker: _Picker = _Picker(random)
 
     def hear(self, changes: Mapping[str, int], now: float) -> None:
         """Take in by how much the counts of others have changed, by the endpoints' identities."""
         for identity, change in changes.items():
             endpoint = self.endpoints[identity]
-            if change > 0:
-                self._picker.rise(endpoint, change)
-            else:
+            for _ in range(change):
+                self._picker.take(endpoint)
+            if change < 0:
                 endpoint.in_flight += change
                 self._picker.update(endpoint)
         self._dispatch(now)
@@ -83,7 +65,7 @@ class Divided(Pooled):
     """
 
     def __init__(self, policy: Policy, random: Random, number: int, replicas: int) -> None:
-        self._shared = SharedPool(policy, random)
+        self._shared = SharedPool(policy, random=random)
         super().__init__(policy, random, pool=self._shared)
         self._number = number
         self._replicas = replicas
@@ -104,7 +86,7 @@ class Told(Pooled):
     def __init__(
         self, policy: Policy, random: Random, network: Network, *, each: bool = False
     ) -> None:
-        self._shared = SharedPool(policy, random)
+        self._shared = SharedPool(policy, random=random)
         super().__init__(policy, random, pool=self._shared)
         self._network = network
         self._random = random

@@ -163,7 +163,7 @@ class Claim:
 
 
 def test_a_shared_pool_counts_what_others_have() -> None:
-    pool = SharedPool(Policy(max_in_flight=2), Random(1))
+    pool = SharedPool(Policy(max_in_flight=2), random=Random(1))
     pool.apply_snapshot([EndpointSpec(name, "127.0.0.1", 1) for name in "ab"], 0.0)
     pool.hear({"a": 1}, 0.0)
     first = pool.acquire(Claim(), 0.0)
