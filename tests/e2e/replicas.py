@@ -18,7 +18,7 @@ from tests.e2e.simulated import SimulatedCluster, SimulatedLoad
 
 REPLICAS = 3
 WORKERS = 5
-TASK_SECONDS = 0.7
+TASK_SECONDS = 0.4
 """Longer than a takeover where the arbiter says goodbye, or its death is seen: what ran before is
 still running, and a new arbiter that did not know of it would give its slots again."""
 
