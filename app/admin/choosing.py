@@ -60,8 +60,8 @@ def _brief(watched: Watched) -> Brief:
     pool = watched.pool
     return Brief(
         name=pool.name,
-        in_flight=pool.in_flight,
-        queued=pool.queued,
+        in_flight=pool.own_in_flight,
+        queued=pool.own_queued,
         rotation=len(pool.rotation),
         workers=len(pool.endpoints),
     )

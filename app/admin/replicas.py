@@ -77,13 +77,19 @@ def slots_of_all(standing: Standing, pool: Pool) -> Mapping[str, int]:
 
 def troubles_of(replicas: Replicas) -> list[str]:
     """Say what a person should know before anything else."""
-    if not replicas.arbiter:
+    if replicas.role in {"joining", "seeking"}:
         return ["No replica decides for all at the moment: requests wait."]
-    if not replicas.reserved:
-        return []
-    pods = [each.pod for each in replicas.replicas if each.state in {"silent", "dead"}]
-    held = f"{replicas.reserved} slots count as held"
-    return [f"{held}, until it is known what {' and '.join(pods) or 'all replicas'} had."]
+    troubles = []
+    if replicas.reserved:
+        pods = [each.pod for each in replicas.replicas if each.state in {"silent", "dead"}]
+        held = f"{replicas.reserved} slots count as held"
+        troubles.append(f"{held}, until it is known what {' and '.join(pods) or 'all'} had.")
+    troubles += [
+        f"{each.pod} is not heard any more: the {each.holds} slots that it had count as held."
+        for each in replicas.replicas
+        if each.state == "lost" and each.holds
+    ]
+    return troubles
 
 
 def families(standing: Standing, pools: Mapping[str, str]) -> Iterator[Metric]:

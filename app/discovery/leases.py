@@ -26,6 +26,8 @@ T = TypeVar("T")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 PODS = Resource("", "v1", "pods")
 
+_ENDED = frozenset({"Failed", "Succeeded"})
+
 
 class LeaseApi:
     """Reads and writes one Lease, and asks whether a pod is still there.
@@ -75,12 +77,18 @@ class LeaseApi:
             raise Conflict(str(missing)) from missing
 
     async def pod_uid(self, name: str) -> str | None:
-        """Return the UID of the pod of that name; None if there is none."""
+        """Return the UID of the pod of that name; None if there is none, or if it has ended.
+
+        A pod that was evicted, or ended by its node's shutdown, stays for long in phase Failed. The
+        kubelet tells of such a phase only when no container of the pod can run any more.
+        """
         try:
             pod = await self._pods.ask(Request("get", name, about=f"pod {name}"))
         except Missing:
             return None
-        return str(pod["metadata"]["uid"])
+        status = pod.get("status")
+        ended = isinstance(status, dict) and status.get("phase") in _ENDED
+        return None if ended else str(pod["metadata"]["uid"])
 
     async def close(self) -> None:
         """Close the connections."""

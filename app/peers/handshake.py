@@ -62,7 +62,7 @@ class Handshake:
             raise ProtocolError("a handshake without an end")
         try:
             return self._read()
-        except (StructError, ValueError, LookupError, TypeError) as error:
+        except (StructError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise ProtocolError(f"a handshake that is none: {error!r}") from error
 
     def _read(self) -> bytes:

@@ -5,7 +5,6 @@ connection and nothing else.
 """
 
 import asyncio
-import logging
 import socket
 from collections.abc import Iterable
 from secrets import token_bytes
@@ -15,8 +14,6 @@ from typing import Final, Protocol, cast
 from app.peers.handshake import NONCE, Caller, Reached
 from app.peers.messages import Decoder, Message, ProtocolError, encode
 from app.peers.record import Member
-
-log = logging.getLogger(__name__)
 
 HANDSHAKE: Final = 2.0
 """Seconds that a handshake may take."""
@@ -43,8 +40,10 @@ class PeerLink(asyncio.Protocol):
 
     def __init__(self, owner: Owner, me: Member, secret: bytes, *, calling: bool) -> None:
         kind = Caller if calling else Reached
-        self.calling = calling
         self.heard_at = 0.0
+        self.why = ""
+        """Why this side has ended it."""
+
         self.handshake = kind(secret, me, token_bytes(NONCE))
         self._owner: Owner | None = owner
         self._transport: asyncio.Transport | None = None
@@ -58,6 +57,9 @@ class PeerLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._owner is None:  # it was closed before it came about
+            self._transport.abort()
+            return
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport.write(self.handshake.begin())
@@ -74,8 +76,7 @@ class PeerLink(asyncio.Protocol):
             if self._decoder is not None and data:
                 owner.link_said(self, self._decoder.feed(data))
         except ProtocolError as error:
-            log.warning("the link with %s is ended: %s", self._peer(), error)
-            self._end()
+            self._end(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell of the end."""
@@ -120,14 +121,15 @@ class PeerLink(asyncio.Protocol):
         if said and transport is not None and not transport.is_closing():
             transport.write(b"".join(said))
             if transport.get_write_buffer_size() > MOST_WAITING:
-                log.warning("the link with %s is ended: it does not read", self._peer())
-                self._end()
+                self._end("it does not read")
 
     def _give_up(self) -> None:
-        log.warning("the link with %s is ended: no handshake in time", self._peer())
-        self._end()
+        self._end("no handshake in time")
 
-    def _end(self) -> None:
+    def _end(self, why: str = "") -> None:
+        """End it at once; without a reason, the other side has."""
+        if why:
+            self.why = f"the link with {self._peer()} is ended: {why}"
         owner, self._owner = self._owner, None
         self._limit.cancel()
         if self._transport is not None:
@@ -139,4 +141,4 @@ class PeerLink(asyncio.Protocol):
         if self.handshake.member_id:
             return self.handshake.member_id
         address = self._transport.get_extra_info("peername") if self._transport else None
-        return "{}:{}".format(*address[:2]) if address else "a replica"
+        return str(address[0]) if address else "a replica"

@@ -34,7 +34,7 @@ DETAILS_SINCE: Final = 2
 MAX_LENGTH: Final = 4 * 1024 * 1024
 """Longest message, in bytes."""
 
-MAX_NAMED: Final = 60_000
+MAX_NAMED: Final = 16_384
 """Most pools and endpoints that have a number; then they are named anew."""
 
 
@@ -321,6 +321,14 @@ def _read_pool(data: bytes, _version: int) -> NamePool:
     return NamePool(number, *_texts(data, _SHORT.size, 1))
 
 
+def _term(data: bytes) -> int:
+    """Read a term; the Lease has 31 bits for it."""
+    (term,) = _NUMBER.unpack(data)
+    if term >= 1 << 31:
+        raise ValueError(f"a term of {term}")
+    return int(term)
+
+
 def _read_promise(data: bytes, _version: int) -> Promise:
     term, leaving = _PROMISE.unpack(data)
     return Promise(term, bool(leaving))
@@ -381,8 +389,8 @@ _READERS: Final[dict[int, Callable[[bytes, int], Message]]] = {
     1: _read_pool,
     2: _read_endpoint,
     3: _nothing(ForgetNames),
-    4: lambda data, _: Term(*_NUMBER.unpack(data)),
-    5: lambda data, _: Higher(*_NUMBER.unpack(data)),
+    4: lambda data, _: Term(_term(data)),
+    5: lambda data, _: Higher(_term(data)),
     6: _read_promise,
     7: _read_held,
     8: _nothing(Reported),

@@ -100,6 +100,8 @@ def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
             Member(str(m["id"]), str(m["pod"]), str(m["uid"]), str(m["address"])) for m in listed
         )
         term, holder = int(spec.get("leaseTransitions") or 0), spec.get("holderIdentity") or ""
+        if holder and MEMBERS not in annotations:
+            raise ValueError("a holder without members")
         by, held = "", None
         if LEFT in annotations:
             left = json.loads(annotations[LEFT])

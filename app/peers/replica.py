@@ -146,6 +146,8 @@ class Replica:
         """Prepare for another policy of the pool: to be called before it is applied."""
         if self.arbiter is not None:
             self.arbiter.before(pool, policy, now)
+        elif pool.decider is None and not policy.retry.refused_statuses:
+            pool.decide_by(self._pools[pool], now)  # its workers will not refuse: no more self-help
 
     # --- what is known of this replica
 
@@ -410,6 +412,7 @@ class Replica:
     def _heed(self, link: Link, message: Message, now: float) -> None:
         if self.role is Role.FOLLOWING:
             if isinstance(message, messages.Alive):
+                # Only a sign that the Lease changes: it is read before it is ever written.
                 if message.lease_version != self._version:
                     self._version, self._version_at = message.lease_version, now
             elif isinstance(message, messages.View):
@@ -430,6 +433,7 @@ class Replica:
             for pool, follower in self._pools.items():
                 pool.decide_by(follower, now)
             self._has_arbiter(Role.FOLLOWING, now)
+            self.told = ""
             self._follower.report(link, self._pools, message.term, now, leaving=self.leaving)
             self._next_alive = now + ALIVE
 

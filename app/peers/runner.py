@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
@@ -33,6 +34,13 @@ MOST_UNPROVED: Final = 128
 
 PARTING: Final = 1.0
 """Seconds that the last write of the Lease may take."""
+
+
+COMPLAINTS: Final = 60.0
+"""Seconds for which the same complaint is not logged again."""
+
+MOST_COMPLAINTS: Final = 100
+"""Different complaints in that time; more are not logged."""
 
 
 class StoreError(Exception):
@@ -72,15 +80,30 @@ class _Refusal(asyncio.Protocol):
 class Runner:
     """This replica, running.
 
-    `secret` reads what all replicas of the release know; it may raise `OSError`.
+    `secret` reads what all replicas of the release know; it may raise `OSError`. `able` says whether
+    this replica knows the workers: it does not join before, since it could be made the arbiter.
     """
 
     def __init__(
-        self, me: Member, store: Store, secret: Callable[[], bytes], lease: str, host: str
+        self,
+        me: Member,
+        store: Store,
+        secret: Callable[[], bytes],
+        lease: str,
+        host: str,
+        *,
+        able: Callable[[], bool] = lambda: True,
     ) -> None:
         self.replica = Replica(me, self, monotonic())
         self.error = ""
         """Why the Lease could not be read or written, the last time; empty if it could."""
+
+        self._able = able
+        self._trouble = ""
+        """Why another replica could not be met, the last time."""
+
+        self._complaints: dict[str, float] = {}
+        """What was logged, and when."""
 
         self._me = me
         self._store = store
@@ -90,11 +113,14 @@ class Runner:
         self._base: Mapping[str, Any] | None = None
         self._server: asyncio.Server | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._links: set[PeerLink] = set()
+        self._links: WeakSet[PeerLink] = WeakSet()  # an open transport holds its protocol
         self._unproved: dict[PeerLink, None] = {}
         """Those of them that came here, until their handshake is done; the oldest first."""
 
         self._calls: dict[PeerLink, Member] = {}
+        self._asked: set[str] = set()
+        """Members whose pods are being asked for."""
+
         self._answered = asyncio.Event()
         """Set when a read or a write of the Lease has come to its end."""
 
@@ -113,7 +139,8 @@ class Runner:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 while True:
-                    self.replica.tick(monotonic())
+                    if self.replica.joined or self._able():
+                        self.replica.tick(monotonic())
                     self._say_role()
                     await asyncio.sleep(TICK)
         finally:
@@ -140,13 +167,15 @@ class Runner:
                     await self._answered.wait()
         except TimeoutError:
             replica.stop()
-            log.warning("the Lease still names this replica: others wait for its expiry")
+            if replica.role is Role.DECIDING:
+                log.warning("peers: the Lease still names this replica until it expires")
 
     def unready(self) -> list[str]:
         """Say why no new requests should come here; empty if they may."""
         if not self.replica.joined:
             reason = "the other replicas have not been joined yet"
-            return [f"{reason}: {self.error}" if self.error else reason]
+            why = self.error or self._trouble
+            return [f"{reason}: {why}" if why else reason]
         if self.replica.cut_off(monotonic()):
             return ["cut off from the replica that decides"]
         return []
@@ -186,8 +215,10 @@ class Runner:
         self._start(self._write(record, version))
 
     def read_pod(self, member: Member) -> None:
-        """Ask whether a member's pod is still there."""
-        self._start(self._read_pod(member))
+        """Ask whether a member's pod is still there, unless that is being asked already."""
+        if member.id not in self._asked:
+            self._asked.add(member.id)
+            self._start(self._read_pod(member))
 
     def dial(self, member: Member) -> None:
         """Connect to a member."""
@@ -207,7 +238,6 @@ class Runner:
             self.replica.dialed(member, link, now)
         else:
             link.close()
-            self._links.discard(link)
             self.replica.dial_failed(member, now)
 
     def link_said(self, link: PeerLink, said: Iterable[Message]) -> None:
@@ -216,7 +246,9 @@ class Runner:
 
     def link_ended(self, link: PeerLink) -> None:
         """Tell of a link's end, or that it never came about."""
-        self._links.discard(link)
+        if link.why:
+            self._trouble = link.why
+            self._complain(link.why)
         self._unproved.pop(link, None)
         member = self._calls.pop(link, None)
         if member is not None:
@@ -240,7 +272,6 @@ class Runner:
         if len(self._unproved) >= MOST_UNPROVED:  # a replica needs no time; files are for requests
             oldest = next(iter(self._unproved))
             del self._unproved[oldest]
-            self._links.discard(oldest)
             oldest.close()
         self._unproved[link] = None
         return link
@@ -249,7 +280,8 @@ class Runner:
         try:
             secret = self._secret()
         except OSError as error:
-            log.error("the peers' secret cannot be read: %s", error)  # noqa: TRY400
+            self._trouble = f"the peers' secret cannot be read: {error}"
+            self._complain(self._trouble)
             raise
         link = PeerLink(self, self._me, secret, calling=calling)
         self._links.add(link)
@@ -270,9 +302,9 @@ class Runner:
                     lambda: link, host.strip("[]"), int(port), local_addr=(self._host, 0)
                 )
         except (OSError, ValueError) as error:  # a TimeoutError is an OSError
-            log.info("%s cannot be reached: %s", member.pod, str(error) or "no answer")
+            self._trouble = f"{member.pod} cannot be reached: {str(error) or 'no answer'}"
+            self._complain(self._trouble, logging.INFO)
             link.close()
-            self._links.discard(link)
             if self._calls.pop(link, None) is not None:
                 self.replica.dial_failed(member, monotonic())
 
@@ -308,7 +340,7 @@ class Runner:
 
     def _failed(self, error: Exception) -> None:
         if str(error) != self.error:
-            log.warning("%s", error)
+            log.warning("peers: %s", error)
         self.error = str(error)
         self.replica.lease_failed(monotonic())
 
@@ -316,9 +348,19 @@ class Runner:
         try:
             uid = await self._store.pod_uid(member.pod)
         except StoreError as error:
-            log.debug("%s", error)
+            self._complain(str(error))
         else:
             self.replica.pod_read(member, uid, monotonic())
+        finally:
+            self._asked.discard(member.id)
+
+    def _complain(self, text: str, level: int = logging.WARNING) -> None:
+        """Log it, each text once a minute at the most: anybody can knock at the port."""
+        now = monotonic()
+        self._complaints = {t: at for t, at in self._complaints.items() if now - at < COMPLAINTS}
+        if text not in self._complaints and len(self._complaints) < MOST_COMPLAINTS:
+            self._complaints[text] = now
+            log.log(level, "peers: %s", text)
 
     def _say_role(self) -> None:
         """Log a change of the part that is played."""

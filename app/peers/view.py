@@ -1,11 +1,11 @@
 """How things are with all replicas, for people: made by the arbiter, shown by each replica.
 
-The arbiter sends it to the others once a second, as JSON. Durations are in seconds.
+The arbiter sends it to the others twice a second, as JSON. Durations are in seconds.
 """
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from app.balancing.pool import Pool
@@ -127,7 +127,13 @@ def read(text: str) -> View | None:
     """Read what an arbiter of this or another version said; None if it makes no sense here."""
     try:
         said: dict[str, Any] = json.loads(text)
-        replicas = [ReplicaView(**replica) for replica in said.pop("replicas")]
-        return View(replicas=replicas, **said)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        replicas = [ReplicaView(**_known(ReplicaView, each)) for each in said["replicas"]]
+        return View(**(_known(View, said) | {"replicas": replicas}))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _known(kind: type[View | ReplicaView], said: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a newer arbiter says besides."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in said.items() if name in names}

@@ -70,7 +70,7 @@ class Balancer:
                 listen = settings.peer_listen
                 self._peer_socket = open_socket(listen.host, listen.port)
         port = self._peer_socket.getsockname()[1] if self._peer_socket is not None else 0
-        self.peers = make_runner(settings, port)
+        self.peers = make_runner(settings, port, lambda: not self._undiscovered())
         """The other replicas, if this one decides together with them."""
 
         counted = settings.metrics or settings.access_log

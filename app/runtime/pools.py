@@ -49,7 +49,8 @@ class ServedPool:
         self.worker_pool = worker_pool
         """The spec in force."""
 
-        self.pool = Pool(worker_pool.policy(), name=worker_pool.name, key=key)
+        # By name also where it is that of a file: replicas of one release may have it either way.
+        self.pool = Pool(worker_pool.policy(), name=worker_pool.name, key=key or worker_pool.name)
         self.backend = proxy.add(self.pool)
         self.access_log = parts.access_log(self.pool)
         self.telemetry = Telemetry(

@@ -1,6 +1,6 @@
 """What lets this replica decide together with others, made of the settings that ask for it."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -53,10 +53,10 @@ async def _told(call: Awaitable[T]) -> T:
         raise StoreError(str(error)) from error
 
 
-def make_runner(settings: Settings, port: int) -> Runner | None:
+def make_runner(settings: Settings, port: int, able: Callable[[], bool]) -> Runner | None:
     """Make what runs this replica among the others, which reach it at `port`; None if it is alone.
 
-    Raises `ConfigError` if the secret cannot be read.
+    It joins them once it is `able`. Raises `ConfigError` if the secret cannot be read.
     """
     if settings.peers is None:
         return None
@@ -79,7 +79,7 @@ def make_runner(settings: Settings, port: int) -> Runner | None:
     api = LeaseApi(
         partial(connect, settings.kubeconfig), namespace=settings.namespace, name=settings.peers
     )
-    return Runner(me, _Store(api), secret, settings.peers, host)
+    return Runner(me, _Store(api), secret, settings.peers, host, able=able)
 
 
 def _secret(path: Path) -> bytes:
