@@ -46,7 +46,7 @@ async def rolled(replicas: Replicas, *, busy: bool) -> AsyncIterator[None]:
             requests = await load.stop()
     await check(replicas, requests, since)
     gaps = ", ".join(f"{1000 * gap:.0f}" for gap in replicas.gaps(began))
-    print(f"graceful: {gaps} ms without an arbiter")
+    print(f"graceful: {gaps} ms without an arbiter" if gaps else "the arbiter stayed")
 
 
 async def rolled_out(replicas: Replicas) -> None:
