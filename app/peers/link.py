@@ -80,7 +80,8 @@ class PeerLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Tell of the end."""
-        self._end()
+        called = isinstance(self.handshake, Caller) and not self.handshake.done
+        self._end("it ended the handshake, and its log says why" if called else "")
 
     # --- for the owner
 

@@ -95,13 +95,12 @@ def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
     try:
         metadata, spec = lease["metadata"], lease.get("spec") or {}
         annotations = metadata.get("annotations") or {}
-        listed = json.loads(annotations.get(MEMBERS) or "[]")
+        term, holder = int(spec.get("leaseTransitions") or 0), spec.get("holderIdentity") or ""
+        # A holder without members is somebody else's: then there has to be a list.
+        listed = json.loads(annotations[MEMBERS] if holder else annotations.get(MEMBERS) or "[]")
         members = tuple(
             Member(str(m["id"]), str(m["pod"]), str(m["uid"]), str(m["address"])) for m in listed
         )
-        term, holder = int(spec.get("leaseTransitions") or 0), spec.get("holderIdentity") or ""
-        if holder and MEMBERS not in annotations:
-            raise ValueError("a holder without members")
         by, held = "", None
         if LEFT in annotations:
             left = json.loads(annotations[LEFT])

@@ -80,8 +80,9 @@ class _Refusal(asyncio.Protocol):
 class Runner:
     """This replica, running.
 
-    `secret` reads what all replicas of the release know; it may raise `OSError`. `able` says whether
-    this replica knows the workers: it does not join before, since it could be made the arbiter.
+    `secret` reads what all replicas of the release know; it may raise `OSError`. `able` says
+    whether this replica knows the workers: it does not join before, since it could be made the
+    arbiter.
     """
 
     def __init__(

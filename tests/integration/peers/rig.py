@@ -134,7 +134,12 @@ class Replica:
         self.store = Way(api)
         self.me = Member(id=f"{pod}.{len(api.pods)}", pod=pod, uid=f"uid-{pod}", address=address)
         api.pods[pod] = self.me.uid
-        self.runner = Runner(self.me, self.store, self._read_secret, LEASE, host)
+        self.able = True
+        """Whether it knows its workers."""
+
+        self.runner = Runner(
+            self.me, self.store, self._read_secret, LEASE, host, able=lambda: self.able
+        )
         self.pool = Pool(Policy(max_in_flight=CAP), key="pool")
         self.pool.apply_snapshot([EndpointSpec("worker", "127.0.0.1", 8080)], monotonic())
         self.runner.add_pool(self.pool)

@@ -107,7 +107,24 @@ async def test_another_secret(api: Api, caplog: pytest.LogCaptureFixture) -> Non
     async with unharmed(api) as one, calling(one) as call:
         with pytest.raises((AssertionError, ConnectionError)):
             await call.meet(b"what other replicas know")
-    assert "does not know the secret" in caplog.text
+    assert caplog.text.count("does not know the secret") == 1
+
+
+async def test_a_replica_with_another_secret_says_why_it_does_not_join(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        two = Replica(api, "two", "127.0.0.1")
+        two.secret = b"what other replicas know"
+        await two.start()
+        try:
+            await eventually(lambda: len(two.store.calls) > 8, "it tries again and again")
+            (reason,) = two.runner.unready()
+            assert reason.startswith("the other replicas have not been joined yet: the link with")
+        finally:
+            await two.end()
+    assert caplog.text.count("does not know the secret") == 1  # not each time
 
 
 async def test_what_was_overheard_serves_no_second_time(api: Api) -> None:

@@ -1,14 +1,16 @@
 """The Lease and the way to it: garbage in it, an API that fails or hangs, what is left in it."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 from app.peers import replica as replica_module
 from app.peers import runner as runner_module
-from app.peers.record import MEMBERS
-from tests.integration.peers.rig import Api, eventually, running, two_of_them
+from app.peers.names import Link
+from app.peers.record import MEMBERS, Member
+from tests.integration.peers.rig import Api, Replica, eventually, running, two_of_them
 
 GARBAGE: dict[str, dict[str, Any]] = {
     "members are no JSON": {"metadata": {"annotations": {MEMBERS: "[{"}}, "spec": {}},
@@ -189,3 +191,56 @@ async def test_one_that_is_cut_off_is_not_ready(api: Api, monkeypatch: pytest.Mo
         await one.is_now("following")
         assert one.runner.unready() == []
         await eventually(lambda: claim.lease, "who has waited gets a slot")
+
+
+async def test_a_replica_joins_once_it_knows_its_workers(api: Api) -> None:
+    """Before, it could be made the arbiter, and would decide on an empty pool."""
+    replica = Replica(api, "one", "127.0.0.1")
+    replica.able = False
+    await replica.start()
+    try:
+        for _ in range(5):  # turns of the loop, in which it would have asked
+            await asyncio.sleep(0)
+        assert replica.store.calls == []
+        assert replica.runner.unready() == ["the other replicas have not been joined yet"]
+        replica.able = True
+        await replica.is_now("deciding")
+    finally:
+        await replica.end()
+
+
+async def test_a_pod_is_asked_for_once_while_the_api_hangs(api: Api) -> None:
+    async with two_of_them(api) as (one, two):
+        one.store.passing.clear()
+        member = two.me
+        for _ in range(20):
+            one.runner.read_pod(member)
+        await eventually(lambda: "pod_uid" in one.store.calls)
+        assert one.store.calls.count("pod_uid") == 1
+        one.store.passing.set()
+        await eventually(lambda: not one.runner._asked, "it is answered")
+        one.runner.read_pod(member)
+        await eventually(lambda: one.store.calls.count("pod_uid") == 2, "it may be asked again")
+
+
+async def test_links_that_are_closed_are_not_kept(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by one that does not decide, to which others call: for months, maybe."""
+    async with two_of_them(api) as (one, two):
+        met: list[Member] = []
+
+        def hang_up(member: Member, link: Link, now: float) -> None:
+            met.append(member)
+            link.close()
+
+        monkeypatch.setattr(two.runner.replica, "accepted", hang_up)
+        for _ in range(5):
+            one.runner.dial(two.me)
+        await eventually(lambda: len(met) == 5, "it has hung up on all")
+
+        def left() -> bool:
+            gc.collect()
+            return one.links == two.links == 1
+
+        await eventually(left, "the link of the two alone is kept")

@@ -103,6 +103,14 @@ async def test_pods(tmp_path: Path) -> None:
         assert server.asked == [f"GET {PODS}/lb-0", f"GET {PODS}/lb-1"]
 
 
+@pytest.mark.parametrize(("phase", "there"), [("Running", True), ("Failed", False)])
+async def test_a_pod_that_has_ended_is_not_there(tmp_path: Path, phase: str, there: bool) -> None:
+    """As one that was evicted: the object stays for long."""
+    async with asking(tmp_path) as (server, api):
+        server.put("pods", "lb-0", status={"phase": phase})
+        assert await api.pod_uid("lb-0") == ("uid-101" if there else None)
+
+
 async def test_a_namespace_of_its_own(tmp_path: Path) -> None:
     async with asking(tmp_path, namespace="other") as (server, api):
         await api.read()
