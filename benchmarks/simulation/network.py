@@ -12,8 +12,8 @@ from benchmarks.simulation.workloads import exponential
 class Network:
     """How long a message takes one way, in seconds: at least `least`, and exponential jitter."""
 
-    least: float = 0.00025
-    jitter: float = 0.00025
+    least: float = 0.000125
+    jitter: float = 0.000125
     """Mean of what comes on top."""
 
     @property

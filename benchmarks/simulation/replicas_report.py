@@ -23,11 +23,16 @@ def view(figures: dict[str, Any]) -> list[Table]:
     """Return one view beside one balancer, and what was aimed at."""
     seeds = figures["seeds"]["view"]
     rows = []
-    for each in SETTINGS:
-        found = figures["view"][each.name]
+    near = [(each, figures["view"][each.name], "") for each in SETTINGS]
+    far = [
+        (each, figures["view_far"][each.name], ", the replicas twice as far from each other")
+        for each in SETTINGS
+        if each.name in figures["view_far"]
+    ]
+    for each, found, where in near + far:
         aim = times(each.aim) + (f" or {1e3 * each.aim_added:g} ms" if each.aim_added else "")
         rows.append(
-            [each.workload.told, f"{found['requests']:,}", _ranged(found["one"]),
+            [each.workload.told + where, f"{found['requests']:,}", _ranged(found["one"]),
              _ranged(found["view"]), _finely(found["over_one"]), _ranged(found["added_ms"]),
              f"≤ {aim}", f"{found['met']} of {seeds}"]
         )  # fmt: skip
