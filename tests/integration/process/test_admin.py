@@ -71,7 +71,9 @@ async def test_it_shows_the_workers(programs: Programs) -> None:
         "requests": 6, "answered_by_balancer": 0, "clients_gone": 0, "client_connections": 1,
         "worker_connections": 1,
     }  # fmt: skip
-    common = {"in_flight": 0, "failed": 0, "refused": 0, "node": "", "zone": ""}
+    common = {
+        "in_flight": 0, "in_flight_of_all": None, "failed": 0, "refused": 0, "node": "", "zone": "",
+    }  # fmt: skip
     assert workers[worker.address] == common | {
         "name": worker.address, "address": worker.address, "phase": "ready", "reason": "",
         "in_rotation": True, "requests": 6, "connect_errors": 0, "last_error": "",
