@@ -64,7 +64,7 @@ async def test_it_shows_the_workers(programs: Programs) -> None:
     totals = view.pop("totals")
     assert view == {
         "pool": "test", "max_in_flight": CAP, "in_flight": 0, "queued": 0, "queue_size": 7,
-        "probe_ignored": False,
+        "probe_ignored": False, "replicas": None,
     }  # fmt: skip
     assert totals.pop("retries") == 1  # the dead one was tried once
     assert totals == {
