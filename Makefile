@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration e2e e2e-beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help demo test check format unit integration e2e beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -24,8 +24,8 @@ demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=k
 	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
 
 test: check ## Run every check and every test
-	@# Beside each other: the scenarios on the cluster mostly wait.
-	$(MAKE) --no-print-directory --jobs=2 coverage e2e-beside
+	@# Two halves beside each other: the scenarios on the cluster mostly wait.
+	$(MAKE) --no-print-directory --jobs=2 coverage beside
 	$(MAKE) --no-print-directory test-compiled
 
 check: $(VENV)/.installed ## Lint, format, types, import rules, what is generated
@@ -48,11 +48,13 @@ integration: $(VENV)/.installed ## Run the tests on real sockets alone
 e2e: $(VENV)/.installed .tools/lock ## Run the scenarios on the simulated cluster alone
 	$(BIN)/pytest tests/e2e
 
-e2e-beside: $(VENV)/.installed .tools/lock
-	@log=$$(mktemp); $(BIN)/pytest tests/e2e >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
+# Tests that cover nothing of the package within their own process; told at the end, in one piece.
+BESIDE := tests/e2e tests/unit/chart tests/unit/benchmarks
+beside: $(VENV)/.installed .tools/lock
+	@log=$$(mktemp); $(BIN)/pytest $(BESIDE) >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
 
 coverage: $(VENV)/.installed .tools/lock ## Run all other tests; the core must be covered to the last branch
-	$(BIN)/coverage run -m pytest --ignore=tests/e2e
+	$(BIN)/coverage run -m pytest $(addprefix --ignore=,$(BESIDE))
 	$(BIN)/coverage report --include='app/balancing/*' --fail-under=100
 	$(BIN)/coverage report
 
