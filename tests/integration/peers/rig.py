@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
@@ -15,21 +15,11 @@ from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.peers.record import Member
 from app.peers.runner import ConflictError, Runner, StoreError
+from tests.integration.waiting import eventually
 
 CAP = 2
 LEASE = "lb"
-LIMIT = 20.0
 SECRET = b"what all replicas know"
-
-
-async def eventually(predicate: Callable[[], object], what: str = "") -> None:
-    """Wait until `predicate` is true."""
-    try:
-        async with asyncio.timeout(LIMIT):
-            while not predicate():
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"not within {LIMIT:g} s: {what or predicate}") from None
 
 
 class Api:

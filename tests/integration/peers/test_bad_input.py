@@ -12,16 +12,8 @@ from app.peers import messages
 from app.peers.handshake import MAGIC, Caller
 from app.peers.messages import Grant, Message, NamePool, encode
 from app.peers.runner import MOST_UNPROVED
-from tests.integration.peers.rig import (
-    LIMIT,
-    SECRET,
-    Api,
-    Replica,
-    eventually,
-    running,
-    stranger,
-    two_of_them,
-)
+from tests.integration.peers.rig import SECRET, Api, Replica, running, stranger, two_of_them
+from tests.integration.waiting import LIMIT, eventually
 
 FIRST = len(MAGIC) + 2 + 16
 """Bytes that are said to one that has called."""

@@ -10,7 +10,8 @@ from app.peers import replica as replica_module
 from app.peers import runner as runner_module
 from app.peers.names import Link
 from app.peers.record import MEMBERS, Member
-from tests.integration.peers.rig import Api, Replica, eventually, running, two_of_them
+from tests.integration.peers.rig import Api, Replica, running, two_of_them
+from tests.integration.waiting import eventually
 
 GARBAGE: dict[str, dict[str, Any]] = {
     "members are no JSON": {"metadata": {"annotations": {MEMBERS: "[{"}}, "spec": {}},

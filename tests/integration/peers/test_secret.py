@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.integration.peers.rig import LIMIT, Api, eventually, running, two_of_them
+from tests.integration.peers.rig import Api, running, two_of_them
+from tests.integration.waiting import LIMIT, eventually
 
 
 async def test_a_secret_that_changes(api: Api) -> None:

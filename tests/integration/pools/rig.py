@@ -1,7 +1,7 @@
 """A balancer that follows a simulated API server's WorkerPools, with workers in the test's loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,11 @@ from app.runtime.balancer import Balancer
 from tests.e2e.sim.apiserver import ApiServer
 from tests.e2e.sim.faults import Faults
 from tests.e2e.sim.store import Object, Store
+from tests.integration.waiting import LIMIT, eventually
 from tests.unit.discovery.api import kubeconfig
 
 NAMESPACE = "shop"
 ANY = AddressPort("127.0.0.1", 0)
-LIMIT = 20.0
-
-
-async def eventually(predicate: Callable[[], object], what: str = "") -> None:
-    """Wait until `predicate` is true."""
-    try:
-        async with asyncio.timeout(LIMIT):
-            while not predicate():
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"not within {LIMIT:g} s: {what or predicate}") from None
 
 
 class Worker:

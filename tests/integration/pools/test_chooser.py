@@ -8,7 +8,8 @@ from pathlib import Path
 from playwright.async_api import expect
 
 from tests.integration.browser import SLOW, Seen, needs_chromium, tab
-from tests.integration.pools.rig import Rig, Worker, eventually, running
+from tests.integration.pools.rig import Rig, Worker, running
+from tests.integration.waiting import eventually
 
 
 async def serve(rig: Rig, *names: str) -> dict[str, Worker]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.pools.rig import NAMESPACE, Rig, eventually, running
+from tests.integration.pools.rig import NAMESPACE, Rig, running
+from tests.integration.waiting import eventually
 
 
 async def test_it_is_ready_when_the_pools_are_known_also_if_there_are_none(tmp_path: Path) -> None:
