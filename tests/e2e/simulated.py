@@ -155,7 +155,7 @@ class SimulatedCluster:
         return view
 
     async def settled(self) -> bool:
-        return all((await self.state())["settled"].values()) and bool(self.targets())
+        return all((await self.state())["settled"].values())
 
     async def delete_worker(self, name: str, *, force: bool = False) -> None:
         await self.operate("delete_pod", name=name, force=force)

@@ -198,7 +198,7 @@ class Cluster:
         slices = self.store.list("endpointslices", NAMESPACE, _of("worker"))
         return {
             "pods": pods,
-            "settled": {name: w.settled for name, w in self.workloads.items()},
+            "settled": {name: self._settled(name) for name in self.workloads},
             "crowd": {
                 "size": len(self.crowd_now.members),
                 "peak": self.crowd_now.peak,
@@ -376,11 +376,27 @@ class Cluster:
             asyncio.get_running_loop().call_later(PROXY_LAG, self._write_targets, service)
 
     def _write_targets(self, name: str) -> None:
-        ready = [pod for pod in self._pods_of(name) if pod.ready and not pod.terminating]
-        targets = self.targets if name == "lb" else self.folder / f"targets-{name}"
+        targets = self._targets_of(name)
         new = targets.with_suffix(".new")
-        new.write_text("".join(f"{pod.address}:{pod.port}\n" for pod in ready))
+        new.write_text(self._ready_targets(name))
         new.replace(targets)
+
+    def _targets_of(self, name: str) -> Path:
+        return self.targets if name == "lb" else self.folder / f"targets-{name}"
+
+    def _ready_targets(self, name: str) -> str:
+        ready = [pod for pod in self._pods_of(name) if pod.ready and not pod.terminating]
+        return "".join(f"{pod.address}:{pod.port}\n" for pod in ready)
+
+    def _settled(self, name: str) -> bool:
+        """Whether a workload is as wanted; a balancer, once new connections find it, too."""
+        if not self.workloads[name].settled:
+            return False
+        if name != "lb" and name not in self._admin:
+            return True
+        targets = self._targets_of(name)
+        found = targets.read_text() if targets.exists() else ""
+        return found == self._ready_targets(name)
 
     # --- templates
 
