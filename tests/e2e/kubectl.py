@@ -3,12 +3,17 @@
 import asyncio
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 
 class CommandError(AssertionError):
-    """A command failed; the message is what it said."""
+    """A command failed; the message is what it said. `code`: its exit code, if it came to one."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 async def run(
@@ -31,7 +36,8 @@ async def run(
         raise CommandError(f"not within {limit:g} s: {' '.join(command)}") from None
     if process.returncode:
         said = errors.decode(errors="replace").strip()
-        raise CommandError(f"{' '.join(command)}\nended with {process.returncode}: {said}")
+        message = f"{' '.join(command)}\nended with {process.returncode}: {said}"
+        raise CommandError(message, process.returncode)
     return out.decode()
 
 
@@ -46,6 +52,23 @@ class Kubectl:
         """Run `kubectl`."""
         command = ("kubectl", "--namespace", self.namespace, *arguments)
         return await run(*command, stdin=stdin, limit=limit, environment=self._environment)
+
+    def look(self, *arguments: str, limit: float = 60.0) -> str:
+        """Run `kubectl`, and return what it said, also of what went wrong. Blocks; never raises."""
+        command = ["kubectl", "--namespace", self.namespace, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                env=os.environ | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{' '.join(command)}: {error}\n"
+        return done.stdout.decode(errors="replace")
 
     async def helm(self, *arguments: str, limit: float = 600.0) -> str:
         """Run `helm`."""

@@ -1,132 +1,182 @@
-"""A real cluster, through kubectl and helm: one that kind makes, or the one of KUBECONFIG.
+"""The chart on a real cluster, through kubectl and helm.
 
-The chart is installed into a namespace of its own, which is deleted at the end. The load is a Job
-in there, which goes through the balancer's Service; see `loadgen`.
+It is installed into a namespace of its own, which is deleted at the end. The load is a Job in it,
+which sends through the balancers' Service, or to the pod of one of them; see `loadgen`.
 """
 
+import asyncio
 import json
-import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import Any
 
 import yaml
 
-from tests.e2e.interface import POOL, WORKERS, PodView, until
-from tests.e2e.kubectl import CommandError, Kubectl, run
+from tests.e2e.diagnosis import diagnose
+from tests.e2e.interface import (
+    POOL,
+    WORKERS,
+    Election,
+    PodView,
+    Workers,
+    reached,
+    read_lease,
+    take_in,
+)
+from tests.e2e.kubectl import CommandError, Kubectl
+from tests.e2e.real_host import ROOT, Host
 from tests.e2e.real_load import RealLoad, job
 
-ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "lb"
 RELEASE = "lb"
 TASK_SECONDS = 2.0
+BALANCERS = 2
+"""What the chart has by default."""
 
-_READ_WORKERS = """
+READ_WORKERS = """
 import urllib.request
 print(urllib.request.urlopen("http://127.0.0.1:9000/workers", timeout=5).read().decode())
 """
 
-_SIGNAL_WORKER = """
+SIGNAL = """
 import os, pathlib
-for entry in pathlib.Path("/proc").glob("[0-9]*"):
+found = []
+for entry in pathlib.Path("{proc}").glob("[0-9]*"):
     try:
         words = (entry / "cmdline").read_bytes().split(bytes(1))
     except OSError:
         continue
-    if b"worker" in words and int(entry.name) != os.getpid():
-        os.kill(int(entry.name), {number})
+    if b"{role}" in words and int(entry.name) != os.getpid():
+        found.append(int(entry.name))
+if not found or 1 in found:
+    raise SystemExit("no process `{role}`, or PID 1, which no signal from here reaches: is it"
+                     " a pod without shareProcessNamespace? " + str(found))
+for number in found:
+    os.kill(number, {number})
 """
-"""`python -m app worker` or `leastwise worker`: the word is an argument of its own. Not PID 1, as
-the chart lets the containers of the pod share their processes."""
+"""`python -m app worker` or `leastwise serve`: the word is an argument of its own. Not PID 1, as
+the chart lets the containers of a pod share their processes."""
 
 
 class RealCluster:
-    """`Cluster` on the API of a real one."""
+    """`Cluster` on the API of a real one. `balancers`: None for the chart's default."""
 
     simulated = False
     patience = 180.0
+    pause = 0.5
 
-    def __init__(self, kubectl: Kubectl, image: str, folder: Path) -> None:
-        self._kubectl, self._image, self._folder = kubectl, image, folder
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        host: Host,
+        *,
+        pool: Mapping[str, Any] = POOL,
+        balancers: int | None = None,
+        refusing: bool = True,
+    ) -> None:
+        self.kubectl, self._host = kubectl, host
+        self._pool, self._balancers, self._refusing = pool, balancers, refusing
         self._loads = 0
-        self._peaks: dict[tuple[str, int], dict[str, Any]] = {}
+        self._workers: Workers = {}
 
     @classmethod
     @asynccontextmanager
-    async def started(
-        cls, folder: Path, *, kind: str, image: str | None
+    async def installed(
+        cls,
+        host: Host,
+        *,
+        pool: Mapping[str, Any] = POOL,
+        balancers: int | None = None,
+        refusing: bool = True,
     ) -> AsyncIterator["RealCluster"]:
-        """Install the chart, on a cluster that kind makes meanwhile or on the current one."""
+        """Install the chart meanwhile. `refusing`: whether workers refuse what is beyond the cap.
+
+        If that fails, what can be learnt of it is in the diagnostics, and in the error's notes.
+        """
         namespace = f"leastwise-e2e-{secrets.token_hex(3)}"
-        if kind == "current":
-            assert image, "--cluster=current needs --image"
-            async with cls._installed(Kubectl(namespace, None), image, folder) as cluster:
-                yield cluster
-            return
-        async with _kind_cluster(namespace, folder) as kubeconfig:
-            built = image or "leastwise:e2e"
-            await _load_image(built, namespace, folder, build=image is None)
-            async with cls._installed(Kubectl(namespace, kubeconfig), built, folder) as cluster:
-                yield cluster
-
-    @classmethod
-    @asynccontextmanager
-    async def _installed(
-        cls, kubectl: Kubectl, image: str, folder: Path
-    ) -> AsyncIterator["RealCluster"]:
-        cluster = cls(kubectl, image, folder)
-        await kubectl("create", "namespace", kubectl.namespace)
+        kubectl = Kubectl(namespace, host.kubeconfig)
+        cluster = cls(kubectl, host, pool=pool, balancers=balancers, refusing=refusing)
+        await kubectl("create", "namespace", namespace)
+        if host.keep:
+            host.kept.append(f"namespace {namespace} is kept: kubectl --namespace {namespace} ...")
+            host.kept.append(f"  to delete it: kubectl delete namespace {namespace}")
         try:
-            await kubectl(
-                "label", "namespace", kubectl.namespace,
-                "pod-security.kubernetes.io/enforce=restricted",
-            )  # fmt: skip
-            values = cluster._values(POOL, WORKERS)
-            await kubectl.helm(
-                "install", RELEASE, str(CHART), "--values", values, "--wait", "--timeout", "5m"
-            )
+            try:
+                await cluster._install()
+            except CommandError as error:
+                error.add_note(cluster.diagnose(f"install-{namespace}"))
+                raise
             yield cluster
         finally:
-            with suppress(CommandError):  # its end is no part of the test
-                await kubectl("delete", "namespace", kubectl.namespace, "--timeout=5m", limit=330)
+            if not host.keep:
+                with suppress(CommandError):  # its end is no part of the test
+                    await kubectl("delete", "namespace", namespace, "--timeout=5m", limit=330)
 
-    def _values(self, pool: Mapping[str, Any], workers: int | None) -> str:
+    async def _install(self) -> None:
+        await self.kubectl(
+            "label", "namespace", self.kubectl.namespace,
+            "pod-security.kubernetes.io/enforce=restricted",
+        )  # fmt: skip
+        values = self.values(self._pool, WORKERS, self._balancers)
+        await self.kubectl.helm(
+            "install", RELEASE, str(CHART), "--values", values, "--wait", "--timeout", "5m"
+        )
+
+    def diagnose(self, what: str) -> str:
+        """Write down what is to be read after a failure; return the gist. Blocks."""
+        return diagnose(self.kubectl, self._host.diagnostics / what)
+
+    def values(self, pool: Mapping[str, Any], workers: int | None, balancers: int | None) -> str:
         """Write the chart's values; return the file's path."""
-        repository, _, tag = self._image.rpartition(":")
-        assert repository, f"the image is {self._image}: give repository:tag"
+        repository, _, tag = self._host.image.rpartition(":")
+        assert repository, f"the image is {self._host.image}: give repository:tag"
         settings = {key: value for key, value in pool.items() if key != "service"}
-        values = {
+        worker: dict[str, Any] = {"replicas": workers, "taskSeconds": TASK_SECONDS}
+        values: dict[str, Any] = {
             "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
             "pool": settings,
-            # The scenarios are about one balancer, as on the simulated cluster.
-            "replicas": 1,
             # A change of the pool alone is taken up by the running pods; this replaces them.
             "podAnnotations": {"leastwise.io/e2e": secrets.token_hex(3)},
-            "worker": {"replicas": workers, "taskSeconds": TASK_SECONDS},
+            "worker": worker if self._refusing else worker | {"maxInFlight": None},
         }
-        file = self._folder / f"values-{secrets.token_hex(3)}.yaml"
+        if self._balancers is not None:
+            values["replicas"] = balancers
+        file = self._host.folder / f"values-{secrets.token_hex(3)}.yaml"
         file.write_text(yaml.safe_dump(values))
         return str(file)
 
     # --- what is there
 
     async def pods(self, role: str) -> dict[str, PodView]:
-        return {p["metadata"]["name"]: _view(p) for p in await self._kubectl.pods_of(role)}
+        return {p["metadata"]["name"]: _view(p) for p in await self.kubectl.pods_of(role)}
 
     async def views(self) -> list[dict[str, Any]]:
-        views = []
-        for pod in (await self.pods("lb")).values():
-            if pod.ready and not pod.terminating:
-                with suppress(CommandError):  # it has ended meanwhile
-                    view = json.loads(await self._kubectl.python(pod.name, _READ_WORKERS))
-                    views.append(view | {"balancer": pod.name})
-        return views
+        pods = (await self.pods("lb")).values()
+        ready = [pod.name for pod in pods if pod.ready and not pod.terminating]
+        return [view for view in await asyncio.gather(*map(self._view, ready)) if view]
+
+    async def view(self, pod: str) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(await self.kubectl.python(pod, READ_WORKERS))
+        return said | {"balancer": pod}
+
+    async def _view(self, pod: str) -> dict[str, Any] | None:
+        with suppress(CommandError):  # it has ended meanwhile
+            return await self.view(pod)
+        return None
+
+    async def election(self) -> Election:
+        return read_lease(await self.kubectl.get("lease", RELEASE))
+
+    async def peer_secret(self) -> str:
+        """Return the secret that the chart has made for the replicas, encoded."""
+        secret = await self.kubectl.get("secret", f"{RELEASE}-peers")
+        return str(secret["data"]["token"])
 
     async def settled(self) -> bool:
         for kind, name in (("statefulset", "worker"), ("deployment", "lb")):
-            found = await self._kubectl.get(kind, name)
+            found = await self.kubectl.get(kind, name)
             wanted, status = found["spec"]["replicas"], found["status"]
             counts = {status.get(f, 0) for f in ("replicas", "updatedReplicas", "readyReplicas")}
             pods = await self.pods(name)
@@ -141,41 +191,48 @@ class RealCluster:
 
     # --- what is done to it
 
-    async def delete_worker(self, name: str, *, force: bool = False) -> None:
+    async def delete_pod(self, name: str, *, force: bool = False) -> None:
         how = ("--force", "--grace-period=0") if force else ()
-        await self._kubectl("delete", "pod", name, "--wait=false", *how)
+        await self.kubectl("delete", "pod", name, "--wait=false", *how)
 
-    async def kill_container(self, name: str) -> None:
-        await self._signal(name, "SIGKILL")
-
-    async def fail_readiness(self, name: str, *, fails: bool) -> None:
-        await self._signal(name, "SIGSTOP" if fails else "SIGCONT")
-
-    async def _signal(self, name: str, signal: str) -> None:
-        code = _SIGNAL_WORKER.format(number=f"__import__('signal').{signal}")
+    async def signal(self, name: str, number: Signals) -> None:
+        role = "worker" if name.startswith("worker-") else "serve"
+        code = SIGNAL.format(proc="/proc", role=role, number=int(number))
         try:
-            await self._kubectl.python(name, code)
+            await self.kubectl.python(name, code)
         except CommandError as error:
-            # The container may end before the answer is through: 137 then.
-            if signal != "SIGKILL" or "137" not in str(error):
+            # What ran in the container may end with it, before the answer is through.
+            if number != SIGKILL or error.code != 128 + SIGKILL:
                 raise
 
-    async def scale_workers(self, replicas: int) -> None:
-        await self._kubectl("scale", "statefulset/worker", f"--replicas={replicas}")
+    async def fail_readiness(self, name: str, *, fails: bool) -> None:
+        await self.signal(name, SIGSTOP if fails else SIGCONT)
+
+    async def scale(self, role: str, replicas: int) -> None:
+        kind = "statefulset" if role == "worker" else "deployment"
+        await self.kubectl("scale", f"{kind}/{role}", f"--replicas={replicas}")
 
     async def restart(self, role: str) -> None:
         kind = "statefulset" if role == "worker" else "deployment"
-        await self._kubectl("rollout", "restart", f"{kind}/{role}")
+        await self.kubectl("rollout", "restart", f"{kind}/{role}")
 
     async def upgrade(self, pool: Mapping[str, Any]) -> None:
-        # After `kubectl scale` the number is another's: to render it would be a conflict.
-        replicas = (await self._kubectl.get("statefulset", "worker"))["spec"]["replicas"]
-        values = self._values(pool, WORKERS if replicas == WORKERS else None)
-        await self._kubectl.helm(
+        # After `kubectl scale` a number is another's: to render one that differs is a conflict.
+        workers, balancers = await self._replicas("worker"), await self._replicas("lb")
+        values = self.values(
+            pool,
+            WORKERS if workers == WORKERS else None,
+            self._balancers if balancers == self._balancers else None,
+        )
+        await self.kubectl.helm(
             "upgrade", RELEASE, str(CHART), "--values", values, "--wait", "--timeout", "5m"
         )
-        await self._kubectl("rollout", "status", "deployment/lb", "--timeout=5m", limit=330)
-        await until("the upgrade is rolled out", self.settled, limit=self.patience)
+        await self.kubectl("rollout", "status", "deployment/lb", "--timeout=5m", limit=330)
+        await reached(self, "the upgrade is rolled out", self.settled)
+
+    async def _replicas(self, role: str) -> int:
+        kind = "statefulset" if role == "worker" else "deployment"
+        return int((await self.kubectl.get(kind, role))["spec"]["replicas"])
 
     async def change_service(self, *, dual_stack: bool, publish_not_ready: bool) -> None:
         # On a cluster of one family PreferDualStack changes nothing, and the scenario still holds.
@@ -184,58 +241,71 @@ class RealCluster:
             "ipFamilyPolicy": "PreferDualStack" if dual_stack else "SingleStack",
         }
         if not dual_stack:
-            service = await self._kubectl.get("service", "worker")
+            service = await self.kubectl.get("service", "worker")
             spec["ipFamilies"] = service["spec"]["ipFamilies"][:1]
         patch = json.dumps({"spec": spec})
-        await self._kubectl("patch", "service", "worker", "--type=merge", f"--patch={patch}")
+        await self.kubectl("patch", "service", "worker", "--type=merge", f"--patch={patch}")
 
     async def reset(self) -> None:
-        if (await self._kubectl.get("statefulset", "worker"))["spec"]["replicas"] != WORKERS:
-            await self.scale_workers(WORKERS)
-        spec = (await self._kubectl.get("service", "worker"))["spec"]
+        for role, count in (("worker", WORKERS), ("lb", self._balancers or BALANCERS)):
+            if await self._replicas(role) != count:
+                await self.scale(role, count)
+        spec = (await self.kubectl.get("service", "worker"))["spec"]
         if spec.get("publishNotReadyAddresses") or len(spec["ipFamilies"]) > 1:
             await self.change_service(dual_stack=False, publish_not_ready=False)
 
-    # --- load
+    # --- requests
 
     @asynccontextmanager
-    async def load(self, clients: int = 12) -> AsyncIterator[RealLoad]:
+    async def load(self, clients: int = 12, *, pod: str = "") -> AsyncIterator[RealLoad]:
         self._loads += 1
         name = f"load-{self._loads}"
-        script = (Path(__file__).parent / "loadgen.py").read_text()
-        await self._kubectl.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": name},
-                "data": {"loadgen.py": script},
-            }
-        )
-        target = await self._kubectl.get("service", RELEASE)
-        slices = await self._kubectl.get(
-            "endpointslices", "--selector=kubernetes.io/service-name=worker"
-        )
+        if pod:
+            address = (await self.pods("lb"))[pod].address
+            host = f"[{address}]" if ":" in address else address
+            target = f"{host}:{await self._container_port(RELEASE)}"
+        else:
+            service = await self.kubectl.get("service", RELEASE)
+            target = f"{RELEASE}:{service['spec']['ports'][0]['port']}"
         arguments = [
-            f"--target={RELEASE}:{target['spec']['ports'][0]['port']}",
-            f"--workers=worker:{slices['items'][0]['ports'][0]['port']}",
+            f"--target={target}",
+            f"--workers=worker:{await self._container_port('worker')}",
             f"--clients={clients}",
         ]
-        load = RealLoad(self._kubectl, name)
+        load = RealLoad(self.kubectl, name)
         try:
-            await self._kubectl.apply(job(name, self._image, arguments))
-            await until("the load runs", load.runs, limit=self.patience, pause=0.5)
+            await load.begin(job(name, self._host.image, arguments))
+            await reached(self, "the load runs", load.runs)
             yield load
+        except Exception:
+            folder = self._host.diagnostics / self.kubectl.namespace
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.txt").write_text(load.look())
+            raise
         finally:
-            self._peaks |= load.workers
-            await self._kubectl(
+            for told in load.workers.values():
+                take_in(self._workers, told)
+            await self.kubectl(
                 "delete", "job,configmap", name, "--ignore-not-found", "--wait=false"
             )
 
-    async def worst_count(self) -> int:
-        return max((told["peak"] for told in self._peaks.values()), default=0)
+    async def _container_port(self, role: str) -> int:
+        """Return what a Service's first port is on its pods, which DNS says nothing of."""
+        port = (await self.kubectl.get("service", role))["spec"]["ports"][0]
+        target = port.get("targetPort", port["port"])
+        if isinstance(target, int):
+            return target
+        kind = "statefulset" if role == "worker" else "deployment"
+        template = (await self.kubectl.get(kind, role))["spec"]["template"]["spec"]
+        ports = [each for c in template["containers"] for each in c.get("ports", ())]
+        return next(int(each["containerPort"]) for each in ports if each.get("name") == target)
+
+    async def worst_count(self, since: float = 0.0) -> int:
+        del since  # the workers tell no times
+        return max((told["peak"] for told in self._workers.values()), default=0)
 
     async def refusals(self) -> int:
-        return sum(told["refused"] for told in self._peaks.values())
+        return sum(told["refused"] for told in self._workers.values())
 
 
 def _view(pod: dict[str, Any]) -> PodView:
@@ -249,37 +319,3 @@ def _view(pod: dict[str, Any]) -> PodView:
         restarts=sum(c["restartCount"] for c in status.get("containerStatuses", ())),
         address=status.get("podIP", ""),
     )
-
-
-@asynccontextmanager
-async def _kind_cluster(name: str, folder: Path) -> AsyncIterator[Path]:
-    """Make a cluster as kind-config.yaml has it, without its ports on this machine; delete it."""
-    config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
-    for node in config.get("nodes", ()):
-        node.pop("extraPortMappings", None)
-    file, kubeconfig = folder / "kind.yaml", folder / "kubeconfig"
-    file.write_text(yaml.safe_dump(config))
-    try:
-        await run(
-            "kind", "create", "cluster", "--name", name, "--config", str(file),
-            "--kubeconfig", str(kubeconfig), "--wait", "3m",
-            limit=900,
-        )  # fmt: skip
-        yield kubeconfig
-    finally:
-        with suppress(CommandError):
-            await run("kind", "delete", "cluster", "--name", name, "--kubeconfig", str(kubeconfig))
-
-
-async def _load_image(image: str, cluster: str, folder: Path, *, build: bool) -> None:
-    """Build the image if it is ours, and bring it to the nodes of the kind cluster."""
-    if build:
-        await run("docker", "build", "--tag", image, str(ROOT), limit=1200)
-    try:
-        await run("kind", "load", "docker-image", image, "--name", cluster, limit=600)
-    except CommandError:  # as with Docker 29, whose images hold other platforms' parts by name
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "amd64")
-        archive = str(folder / "image.tar")
-        platform = f"--platform=linux/{machine}"
-        await run("docker", "save", platform, "--output", archive, image, limit=600)
-        await run("kind", "load", "image-archive", archive, "--name", cluster, limit=600)

@@ -1,8 +1,9 @@
 """The load on a real cluster: a Job that runs `loadgen`, and tells in its log."""
 
+from pathlib import Path
 from typing import Any
 
-from tests.e2e.interface import Request, parse_load
+from tests.e2e.interface import Request, Workers, parse_load
 from tests.e2e.kubectl import Kubectl
 
 _ENOUGH = "import os, signal; os.kill(1, signal.SIGTERM)"
@@ -13,8 +14,23 @@ class RealLoad:
 
     def __init__(self, kubectl: Kubectl, name: str) -> None:
         self._kubectl, self._name = kubectl, name
-        self.workers: dict[tuple[str, int], dict[str, Any]] = {}
-        """The last word of each worker process that was asked, by name and process id."""
+        self.workers: Workers = {}
+
+    async def begin(self, the_job: dict[str, Any]) -> None:
+        """Apply the Job, and the ConfigMap with what it runs."""
+        script = (Path(__file__).parent / "loadgen.py").read_text()
+        metadata, data = {"name": self._name}, {"loadgen.py": script}
+        await self._kubectl.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        )
+        await self._kubectl.apply(the_job)
+
+    def look(self) -> str:
+        """Return how the Job is and the end of what it told, for a test that failed. Blocks."""
+        name = f"job/{self._name}"
+        pods = f"--selector=batch.kubernetes.io/job-name={self._name}"
+        commands = (("describe", name), ("describe", "pods", pods), ("logs", name, "--tail=2000"))
+        return "\n".join(self._kubectl.look(*command) for command in commands)
 
     async def runs(self) -> bool:
         """Whether its pod has started. Fails if it has ended."""
@@ -25,7 +41,7 @@ class RealLoad:
     async def requests(self) -> list[Request]:
         log = await self._kubectl("logs", f"job/{self._name}", "--tail=-1")
         requests, workers = parse_load(log)
-        self.workers |= workers
+        self.workers = workers
         return requests
 
     async def stop(self) -> list[Request]:

@@ -1,155 +1,134 @@
 """Balancers that act as one: which part each plays, clients of each, and what holds after a fault.
 
-The workers of these scenarios do not refuse: a cap that was passed shows in their own journal.
+On any cluster. The workers of most of these scenarios do not refuse: a cap that was passed shows in
+their own counts.
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
-from tests.e2e.interface import CAP, POOL, Request, until
-from tests.e2e.scenario import everything_in_rotation
-from tests.e2e.simulated import SimulatedCluster, SimulatedLoad
+from tests.e2e.interface import CAP, POOL, WORKERS, Cluster, Election, Load, Request, reached
+from tests.e2e.scenario import everything_in_rotation, served
+from tests.e2e.simulated import SimulatedCluster
 
 REPLICAS = 3
-WORKERS = 5
 TASK_SECONDS = 0.4
-"""Longer than a takeover where the arbiter says goodbye, or its death is seen: what ran before is
-still running, and a new arbiter that did not know of it would give its slots again."""
+"""On the simulated cluster. Longer than a takeover where the arbiter says goodbye, or its death is
+seen: what ran before is still running, and a new arbiter that did not know of it would give its
+slots again."""
 
-UNREFUSED = POOL | {"retry": {"nonIdempotent": True}}
+UNREFUSED = POOL | {"retry": {"nonIdempotent": True, "refusedStatuses": []}}
 """The scenario's pool, of whose workers none refuses."""
 
 CLIENTS = 14
 """Of each replica: those of two fill all slots and a queue, and so would find any that is free."""
 
-_WORD = re.compile(r"^(\S+ \S+) .*peers: (\w+), term (\d+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """What a balancer's log says of its part. `at` is in seconds of the epoch."""
-
-    at: float
-    pod: str
-    role: str
-    term: int
+IN_ALL = REPLICAS * CLIENTS
 
 
 class Replicas:
-    """The balancers of a simulated cluster."""
+    """The balancers of a cluster; `count` of them, when it is whole."""
 
-    def __init__(self, sim: SimulatedCluster) -> None:
-        self.sim = sim
+    def __init__(self, cluster: Cluster, count: int = REPLICAS) -> None:
+        self.cluster, self.count = cluster, count
+
+    @property
+    def sim(self) -> SimulatedCluster:
+        """The simulated cluster, for scenarios marked sim_only."""
+        assert isinstance(self.cluster, SimulatedCluster)
+        return self.cluster
 
     # --- who decides
 
-    def words(self, pod: str = "lb-*") -> list[Word]:
-        """Return what that balancer's processes, or all that ever were, have said of their part."""
-        return [
-            Word(datetime.fromisoformat(at.replace(",", ".")).timestamp(), name, role, int(term))
-            for name, log in self.sim.logs_of(pod).items()
-            for at, role, term in _WORD.findall(log)
-        ]
-
     async def names(self) -> list[str]:
         """Return the balancers that are not about to go."""
-        return [pod.name for pod in (await self.sim.pods("lb")).values() if not pod.terminating]
+        pods = await self.cluster.pods("lb")
+        return [pod.name for pod in pods.values() if not pod.terminating]
 
     async def others(self, name: str) -> list[str]:
         """Return all but this one."""
         return [other for other in await self.names() if other != name]
 
     async def arbiter(self) -> str:
-        """Wait until exactly one decides, and all others follow; return it."""
+        """Wait until the Lease names one, it says so too, and all others follow; return it."""
 
         async def one() -> str:
-            names = await self.names()
-            roles = {name: _last(self.words(name)) for name in names}
-            deciding = [name for name in names if roles[name] == "deciding"]
-            others = {roles[name] for name in names if name not in deciding}
-            return deciding[0] if len(deciding) == 1 and others <= {"following"} else ""
+            arbiter = (await self.cluster.election()).arbiter
+            roles = {v["balancer"]: v["replicas"]["role"] for v in await self.views()}
+            decides = roles.pop(arbiter, "") == "deciding"
+            return arbiter if decides and set(roles.values()) <= {"following"} else ""
 
-        return await until("one decides and the others follow", one)
+        return await reached(self.cluster, "one decides and the others follow", one)
 
-    async def decides(self, others: Collection[str], since: float) -> Word:
-        """Wait until one of these has begun to decide since then; return how it said so."""
+    async def term(self) -> int:
+        """Return the term: it grows by one with each arbiter."""
+        return (await self.cluster.election()).term
 
-        async def word() -> Word | None:
-            words = [word for name in others for word in self.words(name)]
-            return next((w for w in words if w.role == "deciding" and w.at >= since), None)
+    async def decides(self, others: Collection[str], term: int) -> Election:
+        """Wait until one of these decides, in a later term than that."""
 
-        found = await until(f"one of {others} decides", word, pause=0.02)
+        async def later() -> Election | None:
+            election = await self.cluster.election()
+            return election if election.term > term and election.arbiter in others else None
+
+        began = monotonic()
+        found = await reached(self.cluster, f"one of {others} decides", later)
         assert found is not None
+        print(f"another decided after {monotonic() - began:.1f} s")
         return found
-
-    async def is_now(self, pod: str, role: str, since: float) -> None:
-        """Wait until that balancer has said, since then, that it plays this part."""
-
-        async def said() -> bool:
-            return any(word.role == role and word.at >= since for word in self.words(pod))
-
-        await until(f"{pod} is {role}", said)
-
-    def gaps(self, since: float) -> list[float]:
-        """Return how long there was no arbiter, each time since then that one has stepped down.
-
-        In seconds, to the 50 ms in which a replica looks at what it is: 0 where the next one has
-        said that it decides before the last one has said that it does not.
-        """
-        decides, gaps, alone = "", [], 0.0
-        for word in sorted(self.words(), key=lambda word: (word.at, word.term)):
-            if word.role == "deciding":
-                if word.at >= since and (decides or alone):
-                    gaps.append(0.0 if decides else word.at - alone)
-                decides, alone = word.pod, 0.0
-            elif word.pod == decides:
-                decides, alone = "", word.at
-        return gaps
 
     # --- what all say of the workers
 
     async def views(self) -> list[dict[str, Any]]:
-        """Return the /workers of each."""
-        views = await self.sim.views()
+        """Return the /workers of each; nothing while one does not answer."""
+        views = await self.cluster.views()
         return views if len(views) == len(await self.names()) else []
 
-    async def whole(self, count: int = REPLICAS) -> None:
-        """Wait until all are there and ready, one decides, and nothing is counted any more."""
-        await everything_in_rotation(self.sim, WORKERS)
-        assert len(await self.names()) == count
+    async def whole(self) -> None:
+        """Wait until all are there and ready, and nothing is left of what was.
+
+        One decides; nothing is counted, reserved or waits; the Lease's members are the live pods,
+        each once.
+        """
+        await everything_in_rotation(self.cluster, WORKERS)
+        assert len(await self.names()) == self.count
         await self.arbiter()
+        left: list[Any] = []
 
-        async def quiet() -> bool:
-            views = await self.views()
-            counts = [view[field] for view in views for field in ("in_flight", "queued")]
-            counts += [worker["in_flight"] for view in views for worker in view["workers"]]
-            return bool(views) and not any(counts)
+        async def clean() -> bool:
+            views, pods = await self.views(), await self.cluster.pods("lb")
+            members = (await self.cluster.election()).members
+            left[:] = [_left(view) for view in views] + [members]
+            live = tuple(sorted((pod.name, pod.uid) for pod in pods.values()))
+            return bool(views) and not any(map(_left, views)) and members == live
 
-        await until("all counts are zero", quiet)
+        try:
+            await reached(self.cluster, "nothing is left of what was", clean)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there is {left}") from None
 
     async def queue_exists(self, *names: str) -> None:
         """Wait until requests wait at each of these."""
-        targets = [await self.target(name) for name in names]
 
         async def waiting() -> bool:
-            return all([(await self.sim.view(target))["queued"] for target in targets])
+            views = await asyncio.gather(*map(self.cluster.view, names))
+            return all(view["queued"] for view in views)
 
-        await until(f"requests wait at {', '.join(names)}", waiting)
-
-    async def target(self, name: str) -> str:
-        """Return that balancer's host:port, whether it is ready or not."""
-        port = self.sim.targets()[0].rpartition(":")[2]
-        return f"{(await self.sim.pods('lb'))[name].address}:{port}"
+        await reached(self.cluster, f"requests wait at {', '.join(names)}", waiting)
 
 
-def _last(words: list[Word]) -> str:
-    return words[-1].role if words else ""
+def _left(view: dict[str, Any]) -> dict[str, Any]:
+    """Return what is not as in a pool without requests."""
+    together = view["replicas"]
+    counts = {f: view[f] for f in ("in_flight", "queued")}
+    counts |= {f"{f} of all": together[f] for f in ("in_flight", "queued", "reserved")}
+    counts |= {worker["name"]: worker["in_flight"] for worker in view["workers"]}
+    counts |= {f"{each['pod']} holds": each["holds"] for each in together["replicas"]}
+    left: dict[str, Any] = {what: count for what, count in counts.items() if count}
+    return left if together["accounted"] else left | {"accounted": False}
 
 
 class Clients:
@@ -157,16 +136,14 @@ class Clients:
 
     def __init__(self, replicas: Replicas, stack: AsyncExitStack) -> None:
         self._replicas, self._stack = replicas, stack
-        self.loads: dict[str, SimulatedLoad] = {}
+        self.loads: dict[str, Load] = {}
 
     async def begin(self) -> None:
         """Let them send, if they do not yet."""
         if self.loads:
             return
-        sim = self._replicas.sim
         for name in await self._replicas.names():
-            sim.name_target(f"only-{name}", await self._replicas.target(name))
-            load = sim.load(CLIENTS, targets=f"only-{name}")
+            load = self._replicas.cluster.load(CLIENTS, pod=name)
             self.loads[name] = await self._stack.enter_async_context(load)
 
     async def served(self, *names: str) -> None:
@@ -176,7 +153,11 @@ class Clients:
         async def more() -> bool:
             return all([await self._answers(name) >= had + CLIENTS for name, had in before.items()])
 
-        await until(f"requests to {', '.join(before)} are answered", more)
+        await reached(self._replicas.cluster, f"requests to {', '.join(before)} are answered", more)
+
+    async def failures(self, name: str) -> list[Request]:
+        """Return those to that one that have failed until now."""
+        return failures(await self.loads[name].requests())
 
     async def _answers(self, name: str) -> int:
         return sum(not request.error for request in await self.loads[name].requests())
@@ -192,14 +173,10 @@ async def faulted(replicas: Replicas, *, busy: bool, killed: str = "") -> AsyncI
     """Send requests to all replicas, from before the fault on or (not `busy`) when told to.
 
     At the end each has its answer, but those that were on the way to the replica that was killed,
-    no worker had too many, and all is as before.
+    no worker had too many, and all is as before: no other replica's process has ended, either.
     """
-    since, pods = monotonic(), await replicas.sim.pods("lb")
-
-    async def whole() -> bool:
-        now = await replicas.sim.pods("lb")
-        again = not killed or now[killed].restarts > pods[killed].restarts
-        return again and await replicas.sim.settled()
+    cluster = replicas.cluster
+    since, before = monotonic(), await cluster.pods("lb")
 
     async with AsyncExitStack() as stack:
         clients = Clients(replicas, stack)
@@ -209,25 +186,68 @@ async def faulted(replicas: Replicas, *, busy: bool, killed: str = "") -> AsyncI
             await replicas.queue_exists(*clients.loads)
         yield clients
         await clients.begin()
-        await until("all are ready", whole, limit=replicas.sim.patience)
-        whole_again = time()
+        if killed:
+            await started_again(cluster, killed, before[killed].restarts)
+        await reached(cluster, "all are ready", cluster.settled)
+        await clients.served()
+        met_its_end = await clients.failures(killed) if killed else []
         await clients.served()
         requests = await clients.stop()
     if killed:
-        ended = [request for request in requests.pop(killed) if request.error]
-        assert ended
-        assert {request.status for request in ended} == {0}, ended[:5]  # nothing but connections
-        assert max(request.began for request in ended) < whole_again
-        print(f"{len(ended)} requests to {killed} met its end, or nobody")
+        failed = failures(requests.pop(killed))
+        assert failed
+        assert {request.status for request in failed} == {0}, failed[:5]  # nothing but connections
+        assert len(failed) == len(met_its_end), failed[-5:]  # none since it has been back
+        print(f"{len(failed)} requests to {killed} met its end, or nobody")
     await check(replicas, [r for answered in requests.values() for r in answered], since)
     await replicas.whole()
+    after = await cluster.pods("lb")
+    ended = {name for name, pod in before.items() if after[name].restarts > pod.restarts}
+    assert ended == ({killed} if killed else set())
+
+
+@asynccontextmanager
+async def through_the_service(replicas: Replicas, *, busy: bool) -> AsyncIterator[None]:
+    """Send requests to the Service from before what happens on, or (not `busy`) after it.
+
+    At the end each has its answer, no worker had too many, and all is as before.
+    """
+    since, cluster = monotonic(), replicas.cluster
+    if busy:
+        async with cluster.load(IN_ALL) as load:
+            await served(cluster, load, IN_ALL)
+            await replicas.queue_exists(*await replicas.names())
+            yield
+            await served(cluster, load, IN_ALL)
+            requests = await load.stop()
+    else:
+        yield
+        async with cluster.load(IN_ALL) as load:
+            await served(cluster, load, IN_ALL)
+            requests = await load.stop()
+    await check(replicas, requests, since)
+    await replicas.whole()
+
+
+async def started_again(cluster: Cluster, name: str, restarts: int) -> None:
+    """Wait until that balancer's process has been started again more than so often."""
+
+    async def check() -> bool:
+        return (await cluster.pods("lb"))[name].restarts > restarts
+
+    await reached(cluster, f"{name} is started again", check)
+
+
+def failures(requests: Collection[Request]) -> list[Request]:
+    """Return those that have failed."""
+    return [request for request in requests if request.error]
 
 
 async def check(replicas: Replicas, requests: list[Request], since: float) -> None:
     """See that all were answered, and that no worker has had too many since then."""
-    failed = [request for request in requests if request.error]
+    failed = failures(requests)
     assert not failed, f"{len(failed)} of {len(requests)} failed: {failed[:5]}"
-    worst = await replicas.sim.worst_count(since)
+    worst = await replicas.cluster.worst_count(since)
     assert worst <= CAP, f"a worker had {worst} tasks at once"
     slowest = max(request.seconds for request in requests)
     print(f"{len(requests)} requests, 0 failed, slowest {slowest:.2f} s, {worst} at once at most")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.e2e.interface import CAP, Cluster, Load, Request, until
+from tests.e2e.interface import CAP, Cluster, Load, Request, reached
 
 CLIENTS = 12
 """Fewer than the slots of five workers, so that nobody has to wait while all is well."""
@@ -17,7 +17,7 @@ async def served(cluster: Cluster, load: Load, count: int = 2 * CLIENTS) -> None
     async def more() -> bool:
         return _answered(await load.requests()) >= before + count
 
-    await until(f"{count} more requests are answered", more, limit=cluster.patience)
+    await reached(cluster, f"{count} more requests are answered", more)
 
 
 def _answered(requests: Iterable[Request]) -> int:
@@ -58,7 +58,7 @@ async def rotation_is(cluster: Cluster, names: Iterable[str]) -> None:
         return bool(seen) and all(found == wanted for found in seen)
 
     try:
-        await until(f"the rotation is {sorted(wanted)}", check, limit=cluster.patience)
+        await reached(cluster, f"the rotation is {sorted(wanted)}", check)
     except AssertionError as error:
         raise AssertionError(f"{error}; it is {seen}") from None
 
@@ -70,7 +70,7 @@ async def out_of_rotation(cluster: Cluster, name: str) -> None:
         views = await cluster.views()
         return bool(views) and all(name not in rotation(view) for view in views)
 
-    await until(f"{name} is out of rotation", check, limit=cluster.patience, pause=0.02)
+    await reached(cluster, f"{name} is out of rotation", check)
 
 
 async def gets_nothing_new(cluster: Cluster, address: str) -> None:
@@ -89,13 +89,13 @@ async def gets_nothing_new(cluster: Cluster, address: str) -> None:
                     counts.setdefault(view["balancer"], set()).add(worker["requests"])
         return not found
 
-    await until(f"{address} is forgotten", check, limit=cluster.patience)
+    await reached(cluster, f"{address} is forgotten", check)
     assert all(len(seen) == 1 for seen in counts.values()), f"requests came while away: {counts}"
 
 
 async def everything_in_rotation(cluster: Cluster, workers: int) -> None:
     """Wait until so many workers are there, ready, and sent to."""
-    await until("all pods are ready", cluster.settled, limit=2 * cluster.patience)
+    await reached(cluster, "all pods are ready", cluster.settled, patience=2)
     names = await cluster.pods("worker")
     assert len(names) == workers
     await rotation_is(cluster, names)
@@ -108,7 +108,7 @@ async def replaced(cluster: Cluster, name: str, uid: str) -> None:
         pod = (await cluster.pods("worker")).get(name)
         return pod is not None and pod.uid != uid and pod.ready
 
-    await until(f"{name} is replaced", check, limit=cluster.patience)
+    await reached(cluster, f"{name} is replaced", check)
 
 
 async def restarted(cluster: Cluster, name: str, times: int) -> None:
@@ -118,4 +118,4 @@ async def restarted(cluster: Cluster, name: str, times: int) -> None:
         pod = (await cluster.pods("worker"))[name]
         return pod.restarts >= times and pod.ready
 
-    await until(f"{name} has restarted", check, limit=cluster.patience)
+    await reached(cluster, f"{name} has restarted", check)

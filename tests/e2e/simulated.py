@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from tests.e2e import loadgen
-from tests.e2e.interface import POOL, WORKERS, PodView, Request, parse_load, until
+from tests.e2e.interface import (
+    POOL,
+    WORKERS,
+    Election,
+    PodView,
+    Request,
+    parse_load,
+    read_lease,
+    until,
+)
+from tests.e2e.sim.templates import NAMESPACE
 
 ROOT = Path(__file__).parents[2]
 TASK_SECONDS = 0.5
@@ -79,10 +90,12 @@ class SimulatedCluster:
 
     simulated = True
     patience = 30.0
+    pause = 0.05
 
     def __init__(self, folder: Path, client: httpx.AsyncClient) -> None:
         self._folder, self._client = folder, client
         self._loads = 0
+        self._balancers = 0
 
     @classmethod
     @asynccontextmanager
@@ -107,6 +120,7 @@ class SimulatedCluster:
         refusing: bool = True,
     ) -> None:
         """`helm install`; see `tests.e2e.sim.cluster.Cluster.install`."""
+        self._balancers = balancers
         await self.operate(
             "install",
             pool=dict(pool),
@@ -141,52 +155,75 @@ class SimulatedCluster:
         }
 
     async def views(self) -> list[dict[str, Any]]:
-        views = []
-        for target in self.targets():
-            with suppress(httpx.TransportError):
-                views.append(await self.view(target))
+        views, targets = [], self.targets()
+        for name, pod in (await self.pods("lb")).items():
+            if targets and self._target(pod) in targets:
+                with suppress(httpx.TransportError):
+                    views.append(await self._ask(name, pod))
         return views
 
-    async def view(self, target: str) -> dict[str, Any]:
-        """Return what the balancer at that host:port says of its workers."""
-        host, _, port = target.rpartition(":")
+    async def view(self, pod: str) -> dict[str, Any]:
+        return await self._ask(pod, (await self.pods("lb"))[pod])
+
+    async def _ask(self, name: str, pod: PodView) -> dict[str, Any]:
+        host, _, port = self._target(pod).rpartition(":")
         answer = await self._client.get(f"http://{host}:{int(port) + 1}/workers")
-        view: dict[str, Any] = answer.json() | {"balancer": target}
+        view: dict[str, Any] = answer.json() | {"balancer": name}
         return view
+
+    async def election(self) -> Election:
+        server = yaml.safe_load(self.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        path = f"apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/lb"
+        answer = await self._client.get(f"{server}/{path}")
+        return read_lease(answer.raise_for_status().json())
 
     async def settled(self) -> bool:
         return all((await self.state())["settled"].values())
 
-    async def delete_worker(self, name: str, *, force: bool = False) -> None:
+    async def delete_pod(self, name: str, *, force: bool = False) -> None:
         await self.operate("delete_pod", name=name, force=force)
 
-    async def kill_container(self, name: str) -> None:
-        assert await self.operate("kill", name=name), f"{name} does not run"
+    async def signal(self, name: str, number: signal.Signals, **more: float) -> None:
+        """`more`: `restart_after` in seconds, if it is to end the process."""
+        assert await self.operate("kill", name=name, number=number, **more), f"{name} does not run"
 
     async def fail_readiness(self, name: str, *, fails: bool) -> None:
         await self.operate("fail_probe", name=name, fails=fails)
 
-    async def scale_workers(self, replicas: int) -> None:
-        await self.operate("scale", name="worker", replicas=replicas)
+    async def scale(self, role: str, replicas: int) -> None:
+        await self.operate("scale", name=role, replicas=replicas)
 
     async def restart(self, role: str) -> None:
         await self.operate("restart", name=role)
 
     async def upgrade(self, pool: Mapping[str, Any]) -> None:
         await self.operate("upgrade", pool=dict(pool), environment={})
-        await until("the upgrade is rolled out", self.settled, limit=self.patience)
+        await until("the upgrade is rolled out", self.settled, limit=4 * self.patience)
 
     async def change_service(self, *, dual_stack: bool, publish_not_ready: bool) -> None:
         await self.operate("service", dual_stack=dual_stack, publish_not_ready=publish_not_ready)
 
     async def reset(self) -> None:
         await self.operate("faults")
+        await self.operate("heal")
         await self.operate("reset", workers=WORKERS)
+        await self.scale("lb", self._balancers)
 
     @asynccontextmanager
     async def load(
-        self, clients: int = 12, *, targets: str = "targets", host: str = "", path: str = "/compute"
+        self,
+        clients: int = 12,
+        *,
+        pod: str = "",
+        targets: str = "targets",
+        host: str = "",
+        path: str = "/compute",
     ) -> AsyncIterator[SimulatedLoad]:
+        """`targets`: the file of those that new connections go to."""
+        if pod:
+            targets = f"only-{pod}"
+            target = self._target((await self.pods("lb"))[pod])
+            (self._folder / targets).write_text(f"{target}\n")
         self._loads += 1
         output = self._folder / f"load-{self._loads}.jsonl"
         with output.open("wb") as out, output.with_suffix(".errors").open("wb") as errors:
@@ -215,12 +252,7 @@ class SimulatedCluster:
         finally:
             await self.operate("heal")
 
-    async def signal(self, name: str, number: signal.Signals, **more: float) -> None:
-        """Signal a pod's process; `restart_after` in seconds, if it is to end it."""
-        assert await self.operate("kill", name=name, number=number, **more), f"{name} does not run"
-
     async def worst_count(self, since: float = 0.0) -> int:
-        """`since`: a time of the monotonic clock."""
         counts = (e["in_flight"] for e in self._journal() if e["monotonic"] >= since)
         return max(counts, default=0)
 
@@ -238,6 +270,10 @@ class SimulatedCluster:
         """The balancers that new connections go to."""
         file = self._folder / name
         return file.read_text().split() if file.exists() else []
+
+    def _target(self, pod: PodView) -> str:
+        """Return a balancer's host:port; the port is the same for all, as in a cluster."""
+        return f"{pod.address}:{self.targets()[0].rpartition(':')[2]}"
 
     @asynccontextmanager
     async def faults(self, **faults: Any) -> AsyncIterator[None]:
@@ -262,15 +298,6 @@ class SimulatedCluster:
             return bool(self.targets())
 
         await until(f"the balancers are cut off for {seconds:g} s", check, limit=self.patience)
-
-    def name_target(self, name: str, target: str) -> None:
-        """Let `load` send to that balancer alone, by its host:port, under this name."""
-        (self._folder / name).write_text(f"{target}\n")
-
-    def logs_of(self, pod: str = "lb-*") -> dict[str, str]:
-        """What all processes of that balancer, or of all that ever were, have logged, by pod."""
-        found = self._folder.glob(f"{pod}.*.log")
-        return {log.name.partition(".")[0]: log.read_text() for log in found}
 
     def logs(self) -> str:
         """The balancers' logs, for a test that failed."""

@@ -1,5 +1,10 @@
-"""The API server fails in each of its ways while workers come and go, and requests run."""
+"""The API server fails in each of its ways while workers come and go, and requests run.
 
+With one balancer, which has no peers: what it does about the API server, it does by itself. Several
+whose Lease is out of reach, too, are in `test_replicas_faults`.
+"""
+
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -21,13 +26,18 @@ OUTAGE = 4 * WATCH_TIMEOUT
 pytestmark = pytest.mark.sim_only
 
 
+@pytest.fixture(scope="module")
+def installed(one_balancer: SimulatedCluster) -> SimulatedCluster:
+    return one_balancer
+
+
 async def test_pods_die_while_the_api_server_is_unreachable(sim: SimulatedCluster) -> None:
     before = await sim.pods("worker")
     others = [f"worker-{n}" for n in (2, 3, 4)]
     async with nothing_lost(sim) as load:
         async with sim.faults(unreachable=True):
-            await sim.kill_container("worker-0")
-            await sim.delete_worker("worker-1", force=True)
+            await sim.signal("worker-0", SIGKILL)
+            await sim.delete_pod("worker-1", force=True)
             await replaced(sim, "worker-1", before["worker-1"].uid)  # unseen by the balancer
             await restarted(sim, "worker-0", before["worker-0"].restarts + 1)
             await rotation_is(sim, ["worker-0", *others])  # the dead one is known by its silence
@@ -55,7 +65,7 @@ async def test_a_worker_is_replaced_while_the_api_fails(
     async with nothing_lost(sim):
         async with sim.faults(**fault):
             before = await sim.operate("seen")
-            await sim.delete_worker("worker-1")
+            await sim.delete_pod("worker-1")
             await replaced(sim, "worker-1", uid)
             await _known(sim, "worker-1")
             assert (await sim.operate("seen"))[asked] > before[asked]
@@ -70,7 +80,7 @@ async def test_a_worker_is_replaced_while_the_api_refuses(
     uid = (await sim.pods("worker"))["worker-1"].uid
     async with nothing_lost(sim):
         async with sim.faults(error_status=status):
-            await sim.delete_worker("worker-1")
+            await sim.delete_pod("worker-1")
             await replaced(sim, "worker-1", uid)
             await rotation_is(sim, [f"worker-{n}" for n in (0, 2, 3, 4)])
         await _known(sim, "worker-1")
@@ -100,7 +110,7 @@ async def test_a_missed_deleted_event_is_made_up_for(sim: SimulatedCluster) -> N
             assert (await sim.state())["slices"] == WORKERS
             await everything_in_rotation(sim, WORKERS)
             async with sim.faults(drop_deleted=True):
-                await sim.scale_workers(WORKERS - 1)
+                await sim.scale("worker", WORKERS - 1)
                 await until("worker-4 is gone", sim.settled)
                 # Its slice is still known, and says terminating or no longer serving.
                 await rotation_is(sim, [f"worker-{n}" for n in range(WORKERS - 1)])
@@ -108,7 +118,7 @@ async def test_a_missed_deleted_event_is_made_up_for(sim: SimulatedCluster) -> N
             async with sim.faults(unreachable=True):
                 await sim.operate("compact")
             await _forgotten(sim, "worker-4")
-            await sim.scale_workers(WORKERS)
+            await sim.scale("worker", WORKERS)
             await everything_in_rotation(sim, WORKERS)
     finally:
         await sim.operate("service", slice_size=100)

@@ -6,6 +6,7 @@ What the criteria of the operator ask for, each said with its figure at the end 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from signal import SIGKILL
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -249,7 +250,7 @@ async def test_the_operator_is_killed_and_no_request_notices(pools: Pools) -> No
     await pools.becomes("main", "Ready", "True", "InForce")
     async with nothing_lost(pools, clients=6) as requests:
         [name] = [n for n in (await pools.cluster.state())["pods"] if n.startswith("lb-operator")]
-        await pools.cluster.kill_container(name)
+        await pools.cluster.signal(name, SIGKILL)
         assert (await pools.patch("main", maxInFlight=2)).is_success  # in force without it
 
         async def in_force() -> bool:
@@ -301,7 +302,7 @@ async def test_a_worker_that_dies_again_and_again_makes_a_few_events(pools: Pool
     await pools.becomes("main", "Ready", "True", "InForce")
     async with nothing_lost(pools, clients=6):
         for times in range(1, 4):
-            await pools.cluster.kill_container("alpha-0")
+            await pools.cluster.signal("alpha-0", SIGKILL)
 
             async def again(times: int = times) -> bool:
                 pod = (await pools.cluster.pods("alpha"))["alpha-0"]

@@ -4,21 +4,26 @@ The flags are held against the real kubectl and helm, which know them without a 
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
 from tests.e2e import shim
-from tests.e2e.interface import POOL, WORKERS
+from tests.e2e.interface import POOL, WORKERS, Election
 from tests.e2e.kubectl import CommandError
-from tests.e2e.real import ROOT, RealCluster
+from tests.e2e.real import BALANCERS, SIGNAL, RealCluster
+from tests.e2e.real_host import ROOT, host
 
 TOOLS = ROOT / ".tools" / "bin"
 SELECTOR = {"app": "x"}
@@ -33,21 +38,34 @@ def pod(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": f"uid-{name}"}, "status": status}
 
 
-def workload(replicas: int) -> dict[str, Any]:
+def workload(replicas: int, port: int = 8080) -> dict[str, Any]:
     counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), replicas)
+    ports = [{"name": "other", "containerPort": 1}, {"name": "http", "containerPort": port}]
+    containers = [{"name": "x", "ports": ports}]
     return {
         "metadata": {"generation": 2},
-        "spec": {"replicas": replicas},
+        "spec": {"replicas": replicas, "template": {"spec": {"containers": containers}}},
         "status": {"observedGeneration": 2, **counts},
     }
 
 
 def service(port: int) -> dict[str, Any]:
-    return {"spec": {"selector": SELECTOR, "ipFamilies": ["IPv4"], "ports": [{"port": port}]}}
+    ports = [{"name": "http", "port": port, "targetPort": "http"}]
+    return {"spec": {"selector": SELECTOR, "ipFamilies": ["IPv4"], "ports": ports}}
 
 
+MEMBERS = [
+    {"id": "one", "pod": "lb-1", "uid": "uid-lb-1", "address": "10.0.0.1:9001"},
+    {"id": "two", "pod": "lb-2", "uid": "uid-lb-2", "address": "10.0.0.2:9001"},
+]
+LEASE = {
+    "metadata": {"annotations": {"leastwise.io/members": json.dumps(MEMBERS)}},
+    "spec": {"holderIdentity": "two", "leaseTransitions": 7},
+}
 REQUEST = {"client": 0, "kept": True, "began": 1.0, "seconds": 0.5, "status": 200, "error": ""}
 TOLD = {"name": "worker-0", "pid": 7, "peak": 3, "refused": 2}
+BEFORE = TOLD | {"peak": 4, "refused": 9}
+"""The pod of that name before, whose process had the same id."""
 
 
 class Shim:
@@ -64,26 +82,27 @@ class Shim:
         self.answers = {
             "service worker --output=json": service(8080),
             "service lb --output=json": service(80),
+            "lease lb --output=json": LEASE,
+            "secret lb-peers --output=json": {"data": {"token": "c2VjcmV0"}},
             "pods --selector=app=x --output=json": {
                 "items": [pod(f"worker-{n}") for n in range(WORKERS)]
             },
             "statefulset worker --output=json": workload(WORKERS),
-            "deployment lb --output=json": workload(WORKERS),  # the pods' answer is one for both
-            "endpointslices --selector=kubernetes.io/service-name=worker --output=json": {
-                "items": [{"ports": [{"port": 8080}]}]
-            },
-            "job load-1 --output=json": {"status": {"ready": 1}},
-            "pods --selector=batch.kubernetes.io/job-name=load-1 --output=json": {
-                "items": [pod("load-1-abc")]
-            },
+            # The pods' answer is one for both.
+            "deployment lb --output=json": workload(WORKERS, port=8000),
             "workers": {"workers": []},
-            "log": [REQUEST, {"worker": TOLD}],
+            "log": [REQUEST, {"worker": BEFORE}, {"worker": TOLD}],
         }
+        for load in ("load-1", "load-2"):
+            pods = f"pods --selector=batch.kubernetes.io/job-name={load} --output=json"
+            self.answers[f"job {load} --output=json"] = {"status": {"ready": 1}}
+            self.answers[pods] = {"items": [pod(f"{load}-abc")]}
         self.answer()
 
-    def fail(self, *commands: str) -> None:
-        """Let calls that begin so fail, and no others."""
+    def fail(self, *commands: str, code: int = 1) -> None:
+        """Let calls that begin so, namespaces left out, fail with this code, and no others."""
         (self.folder / "fail").write_text("\n".join(commands))
+        (self.folder / "code").write_text(str(code))
 
     def answer(self, **more: Any) -> None:
         (self.folder / "answers").write_text(json.dumps(self.answers | more))
@@ -107,19 +126,28 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shim:
     return Shim(folder)
 
 
+@asynccontextmanager
+async def real_cluster(folder: Path, **how: Any) -> AsyncIterator[RealCluster]:
+    """Install the chart as it is by default, on a cluster that is there, or as `how` says."""
+    given: dict[str, Any] = {"kind": "current", "image": "registry:5000/a/mine:1"}
+    async with host(folder, **given | how) as here, RealCluster.installed(here) as real:
+        yield real
+
+
 BEGIN = [
     "kubectl create namespace ",
     "kubectl label namespace  pod-security.kubernetes.io/enforce=restricted",
 ]
 END = "kubectl delete namespace  --timeout=5m"
+CREATE = "kind create cluster --name  --config kind.yaml --kubeconfig kubeconfig --wait 3m"
 
 
 async def test_a_cluster_of_kind(programs: Shim, tmp_path: Path) -> None:
-    async with RealCluster.started(tmp_path, kind="kind", image=None):
+    async with real_cluster(tmp_path, kind="kind", image=None):
         pass
     *before, install, end, away = programs.said()
     assert before == [
-        "kind create cluster --name  --config kind.yaml --kubeconfig kubeconfig --wait 3m",
+        CREATE,
         f"docker build --tag leastwise:e2e {ROOT.name}",
         "kind load docker-image leastwise:e2e --name ",
         *BEGIN,
@@ -134,7 +162,7 @@ async def test_a_cluster_of_kind(programs: Shim, tmp_path: Path) -> None:
 
 async def test_docker_29_takes_the_other_way(programs: Shim, tmp_path: Path) -> None:
     programs.fail("kind load docker-image")
-    async with RealCluster.started(tmp_path, kind="kind", image="mine:1"):
+    async with real_cluster(tmp_path, kind="kind", image="mine:1"):
         pass
     said = programs.said()
     assert not any(line.startswith("docker build") for line in said)
@@ -145,46 +173,105 @@ async def test_docker_29_takes_the_other_way(programs: Shim, tmp_path: Path) -> 
     assert said[at + 2] == "kind load image-archive image.tar --name "
 
 
+LOGS = (
+    "kubectl logs --selector=app.kubernetes.io/instance=lb "
+    "--all-containers --prefix --ignore-errors --tail=300"
+)
+LOOKS = [
+    "kubectl get pods --output=wide",
+    "kubectl get deployments,statefulsets,jobs,services,pdb --output=wide",
+    "kubectl get leases --output=yaml",
+    "kubectl get workerpools --output=yaml",
+    "kubectl get endpointslices --output=yaml",
+    "kubectl get events --sort-by=.metadata.creationTimestamp",
+    "kubectl describe pods",
+    "kubectl describe nodes",
+    LOGS,
+    f"{LOGS} --previous",
+]
+"""What is looked at after a failure."""
+
+
 @pytest.mark.parametrize("broken", ["helm", "docker build", "kind create"])
 async def test_nothing_is_left_behind_by_a_failure(
     programs: Shim, tmp_path: Path, broken: str
 ) -> None:
     programs.fail(broken)
     with pytest.raises(CommandError, match="as the test wants it"):
-        async with RealCluster.started(tmp_path, kind="kind", image=None):
+        async with real_cluster(tmp_path, kind="kind", image=None):
             pass
     said = programs.said()
     assert said[-1] == "kind delete cluster --name  --kubeconfig kubeconfig"
     assert (END in said) is (broken == "helm")
 
 
+async def test_a_failed_installation_is_looked_at_before_its_end(
+    programs: Shim, tmp_path: Path
+) -> None:
+    programs.fail("helm install", "kubectl get leases")  # what fails then is no other failure
+    with pytest.raises(CommandError) as caught:
+        async with real_cluster(tmp_path, diagnostics=tmp_path / "told"):
+            pass
+    said = programs.said()
+    assert said[-len(LOOKS) - 1 :] == [*LOOKS, END]
+    (folder,) = (tmp_path / "told").iterdir()
+    assert len(list(folder.iterdir())) == len(LOOKS)
+    assert '"status": 200' in (folder / "logs.txt").read_text()
+    (note,) = caught.value.__notes__
+    assert str(folder) in note
+    assert '"status": 200' in note  # of the logs
+    assert "kubectl get leases: as the test wants it" in (folder / "lease.txt").read_text()
+
+
+async def test_what_is_to_be_kept_is_kept_and_told(programs: Shim, tmp_path: Path) -> None:
+    kept: list[str] = []
+    async with real_cluster(tmp_path, kind="kind", image="mine:1", keep=True, kept=kept) as real:
+        namespace = real.kubectl.namespace
+    said = programs.said()
+    assert said[0] == f"{CREATE} --retain"
+    assert not [line for line in said if "delete" in line]
+    name = re.search(r"--name (\S+)", " ".join(programs.calls()[0]["words"]))
+    assert name is not None
+    told = "\n".join(kept)
+    assert f"kind delete cluster --name {name[1]}" in told
+    assert f"kubectl delete namespace {namespace}" in told
+
+
 async def everything(programs: Shim, folder: Path) -> None:
     """Do all that a scenario may, with a cluster that is there."""
-    async with RealCluster.started(folder, kind="current", image="registry:5000/a/mine:1") as real:
+    async with real_cluster(folder) as real:
         assert len(await real.pods("worker")) == WORKERS
         assert len(await real.views()) == WORKERS
         assert await real.settled()
-        await real.delete_worker("worker-0")
-        await real.delete_worker("worker-0", force=True)
-        await real.kill_container("worker-1")
+        await real.delete_pod("worker-0")
+        await real.delete_pod("worker-0", force=True)
+        await real.signal("worker-1", SIGKILL)
+        await real.signal("lb-1", SIGSTOP)
         await real.fail_readiness("worker-1", fails=True)
         await real.fail_readiness("worker-1", fails=False)
-        await real.scale_workers(2)
+        await real.scale("worker", 2)
+        await real.scale("lb", 1)
         await real.restart("lb")
         await real.restart("worker")
         await real.upgrade(POOL)
         await real.change_service(dual_stack=True, publish_not_ready=True)
         await real.change_service(dual_stack=False, publish_not_ready=False)
         await real.reset()
-        async with real.load(clients=3) as load:
+        assert (await real.view("worker-4"))["balancer"] == "worker-4"
+        members = (("lb-1", "uid-lb-1"), ("lb-2", "uid-lb-2"))
+        assert await real.election() == Election("lb-2", 7, members)
+        assert await real.peer_secret() == "c2VjcmV0"
+        async with real.load(clients=3) as load, real.load(clients=4, pod="worker-0"):
             (request,) = await load.stop()
             assert request.status == 200
-        assert (await real.worst_count(), await real.refusals()) == (3, 2)
+        assert (await real.worst_count(), await real.refusals()) == (4, 2)
+        real.diagnose("a-test")
 
 
 async def test_all_that_a_scenario_may_do(programs: Shim, tmp_path: Path) -> None:
     await everything(programs, tmp_path)
     said = [line for line in programs.said() if not line.startswith("kubectl get")]
+    looks = [line for line in LOOKS if not line.startswith("kubectl get")]
     assert not any(line.startswith(("kind", "docker")) for line in said)
     code = [call["words"][-1] for call in programs.calls() if call["words"][3:4] == ["exec"]]
     for text in code:
@@ -196,19 +283,72 @@ async def test_all_that_a_scenario_may_do(programs: Shim, tmp_path: Path) -> Non
         "kubectl delete pod worker-0 --wait=false",
         "kubectl delete pod worker-0 --wait=false --force --grace-period=0",
         "kubectl scale statefulset/worker --replicas=2",
+        "kubectl scale deployment/lb --replicas=1",
         "kubectl rollout restart deployment/lb",
         "kubectl rollout restart statefulset/worker",
         next(line for line in done if line.startswith("helm upgrade lb lb --values values-")),
         "kubectl rollout status deployment/lb --timeout=5m",
         f'{patch}{{"publishNotReadyAddresses": true, "ipFamilyPolicy": "PreferDualStack"}}}}',
         f'{patch}{{"publishNotReadyAddresses": false, {single}}}}}',
+        f"kubectl scale deployment/lb --replicas={BALANCERS}",  # there are as many as workers
         "kubectl wait --for=condition=complete job/load-1 --timeout=150s",
         "kubectl logs job/load-1 --tail=-1",
+        "kubectl delete job,configmap load-2 --ignore-not-found --wait=false",
         "kubectl delete job,configmap load-1 --ignore-not-found --wait=false",
+        *looks,
     ]
-    for call in programs.calls():
-        if "apply" in call["words"]:
-            kubernetes_validate.validate(json.loads(call["stdin"]), "1.30", strict=True)
+    applied = [json.loads(call["stdin"]) for call in programs.calls() if "apply" in call["words"]]
+    for obj in applied:
+        kubernetes_validate.validate(obj, "1.30", strict=True)
+    pods = [obj["spec"]["template"]["spec"] for obj in applied if obj["kind"] == "Job"]
+    through_the_service, to_one = [pod["containers"][0]["command"][3:] for pod in pods]
+    assert through_the_service == ["--target=lb:80", "--workers=worker:8080", "--clients=3"]
+    assert to_one == ["--target=10.0.0.1:8000", "--workers=worker:8080", "--clients=4"]
+
+
+@pytest.mark.parametrize("number", [SIGKILL, SIGSTOP, SIGCONT])
+def test_a_signal_reaches_the_process_of_that_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """In a pod whose containers share their processes; the code itself is one of them, too."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, sign: sent.append((pid, sign)))
+    for pid, words in (
+        (1, ["/pause"]),
+        (7, ["python", "/opt/leastwise/bin/leastwise", "serve"]),
+        (8, ["python", "-c", SIGNAL.format(proc="/proc", role="serve", number=number)]),
+        (os.getpid(), ["python", "serve"]),
+    ):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_bytes(b"\0".join(map(str.encode, words)) + b"\0")
+    (tmp_path / "9").mkdir()  # it has just ended
+    exec(SIGNAL.format(proc=tmp_path, role="serve", number=number))
+    assert sent == [(7, number)]
+    with pytest.raises(SystemExit, match="no process `worker`"):
+        exec(SIGNAL.format(proc=tmp_path, role="worker", number=number))
+
+
+def test_pid_1_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signal from inside its container reaches it."""
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("it would be lost"))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "cmdline").write_bytes(b"leastwise\0serve\0")
+    with pytest.raises(SystemExit, match="shareProcessNamespace"):
+        exec(SIGNAL.format(proc=tmp_path, role="serve", number=9))
+
+
+async def test_a_container_may_end_before_the_answer_to_its_kill(
+    programs: Shim, tmp_path: Path
+) -> None:
+    async with real_cluster(tmp_path) as real:
+        programs.fail("kubectl exec")
+        with pytest.raises(CommandError):
+            await real.signal("lb-1", SIGKILL)  # some other failure
+        programs.fail("kubectl exec", code=137)
+        await real.signal("lb-1", SIGKILL)
+        with pytest.raises(CommandError):
+            await real.signal("lb-1", SIGSTOP)
+        programs.fail()
 
 
 async def test_what_a_scenario_left_is_set_back(programs: Shim, tmp_path: Path) -> None:
@@ -220,12 +360,15 @@ async def test_what_a_scenario_left_is_set_back(programs: Shim, tmp_path: Path) 
             "statefulset worker --output=json": workload(8),
         }
     )
-    async with RealCluster.started(tmp_path, kind="current", image="mine:1") as real:
+    async with real_cluster(tmp_path) as real:
         before = len(programs.said())
         await real.reset()
     done = [line for line in programs.said()[before:-1] if not line.startswith("kubectl get")]
-    scale, patch = done
-    assert scale == f"kubectl scale statefulset/worker --replicas={WORKERS}"
+    *scaled, patch = done
+    assert scaled == [
+        f"kubectl scale statefulset/worker --replicas={WORKERS}",
+        f"kubectl scale deployment/lb --replicas={BALANCERS}",
+    ]
     assert json.loads(patch.partition("--patch=")[2])["spec"] == {
         "publishNotReadyAddresses": False,
         "ipFamilyPolicy": "SingleStack",
@@ -235,7 +378,7 @@ async def test_what_a_scenario_left_is_set_back(programs: Shim, tmp_path: Path) 
 
 async def test_a_load_that_failed_is_told(programs: Shim, tmp_path: Path) -> None:
     programs.answer(**{"job load-1 --output=json": {"status": {"failed": 1}}})
-    async with RealCluster.started(tmp_path, kind="current", image="mine:1") as real:
+    async with real_cluster(tmp_path) as real:
         with pytest.raises(AssertionError, match='"status": 200'):
             async with real.load():
                 pass

@@ -1,6 +1,7 @@
 """What people see of several replicas: the dashboard of one of them while the arbiter is killed."""
 
 import re
+from signal import SIGKILL
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ async def test_who_decides_and_what_each_holds(cluster: SimulatedCluster) -> Non
         await expect(held).to_have_text(re.compile("^[1-9]"), timeout=SLOW)
         await seen.accessible()
         await seen.screenshot("dashboard-replicas")
-        await cluster.kill_container(first)
+        await cluster.signal(first, SIGKILL)
         await expect(part(seen, other)).to_have_text("decides for all", timeout=SLOW)
         # The killed process is told beside the one that the kubelet starts in its place, until what
         # it had is known to be over.
