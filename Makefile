@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration e2e beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help demo test check format unit integration e2e e2e-kind beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -46,12 +46,16 @@ integration: $(VENV)/.installed ## Run the tests on real sockets alone
 	$(BIN)/pytest tests/integration
 
 e2e: $(VENV)/.installed .tools/lock ## Run the scenarios on the simulated cluster alone
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e --cluster=sim
+
+e2e-kind: $(VENV)/.installed ## Run the scenarios on a cluster that kind makes (Docker, kind, helm, kubectl)
+	$(BIN)/pytest -v $(addprefix tests/e2e/test_,$(addsuffix .py,balancer replicas service workers)) \
+	  --cluster=kind --diagnostics=$(or $(DIAGNOSTICS),e2e-diagnostics) $(if $(KEEP),--keep)
 
 # Tests that cover nothing of the package within their own process; told at the end, in one piece.
 BESIDE := tests/e2e tests/unit/chart tests/unit/benchmarks
 beside: $(VENV)/.installed .tools/lock
-	@log=$$(mktemp); $(BIN)/pytest $(BESIDE) >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
+	@log=$$(mktemp); $(BIN)/pytest $(BESIDE) --cluster=sim >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
 
 coverage: $(VENV)/.installed .tools/lock ## Run all other tests; the core must be covered to the last branch
 	$(BIN)/coverage run -m pytest $(addprefix --ignore=,$(BESIDE))
@@ -136,5 +140,5 @@ lock: $(VENV)/.installed ## Resolve the dependencies anew and pin them with hash
 	  - -o requirements-build.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .tools build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report site
+	rm -rf $(VENV) .tools build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage demo-report e2e-diagnostics site
 	find . -name __pycache__ -prune -exec rm -rf {} +
