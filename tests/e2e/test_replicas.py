@@ -1,9 +1,10 @@
 """Replicas that act as one, on any cluster: all are replaced, become more or fewer, or the arbiter
 dies or falls silent.
 
-Each under load with a queue; on the simulated cluster again while nothing is in flight. The workers
-do not refuse, but in the last scenario: their own counts are the proof. What a real cluster cannot
-be given is in `test_replicas_faults`, `test_replicas_network` and `test_replicas_versions`.
+Each under load with a queue; some on the simulated cluster again while nothing is in flight. The
+workers do not refuse, but in the last scenario: their own counts are the proof. What a real
+cluster cannot be given is in `test_replicas_faults`, `test_replicas_network` and
+`test_replicas_versions`.
 """
 
 import asyncio
@@ -47,22 +48,20 @@ async def test_all_are_restarted_one_by_one(replicas: Replicas, busy: bool) -> N
     assert await replicas.term() > term
 
 
-@loaded_and_idle
-async def test_the_arbiter_is_deleted(replicas: Replicas, busy: bool) -> None:
+async def test_the_arbiter_is_deleted(replicas: Replicas) -> None:
     arbiter, term = await replicas.arbiter(), await replicas.term()
     others = await replicas.others(arbiter)
-    async with through_the_service(replicas, busy=busy):
+    async with through_the_service(replicas, busy=True):
         await replicas.cluster.delete_pod(arbiter)
         await replicas.decides(others, term)
         await rolled_out(replicas)
     assert arbiter not in await replicas.names()
 
 
-@loaded_and_idle
-async def test_an_upgrade_changes_the_cap_and_back(replicas: Replicas, busy: bool) -> None:
+async def test_an_upgrade_changes_the_cap_and_back(replicas: Replicas) -> None:
     cluster = replicas.cluster
     secret = await cluster.peer_secret() if isinstance(cluster, RealCluster) else ""
-    async with through_the_service(replicas, busy=busy):
+    async with through_the_service(replicas, busy=True):
         for cap in (CAP - 1, CAP):
             before = await cluster.pods("lb")
             await cluster.upgrade(UNREFUSED | {"maxInFlight": cap})

@@ -139,9 +139,7 @@ class Cluster:
             secret.write_text(secrets.token_hex(20))
             self._peers = Peers("lb", secret, self._port + 2, fronted)
         for name in self._services:
-            metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app": name}}
-            spec = {"clusterIP": "None", "selector": {"app": name}}
-            self.store.create("services", {"metadata": metadata, "spec": spec})
+            self._create_service(name, name, "http", {"app": name})
         self.workloads = {
             "worker": StatefulSet("worker", self._worker_template(), workers, self._spawn),
             "lb": Deployment("lb", self._balancer_template(), balancers, self._spawn),
@@ -174,7 +172,12 @@ class Cluster:
     def _create_service(self, name: str, role: str, port: str, labels: Mapping[str, str]) -> None:
         metadata = {"name": name, "namespace": NAMESPACE, "labels": dict(labels)}
         ports = [{"name": port, "port": self._port, "protocol": "TCP"}]
-        spec = {"clusterIP": "None", "selector": {"app": role}, "ports": ports}
+        spec = {
+            "clusterIP": "None",
+            "selector": {"app": role},
+            "ports": ports,
+            "ipFamilies": ["IPv4"],
+        }
         self.store.create("services", {"metadata": metadata, "spec": spec})
 
     def writes(self) -> list[str]:
@@ -199,6 +202,7 @@ class Cluster:
         return {
             "pods": pods,
             "settled": {name: self._settled(name) for name in self.workloads},
+            "replicas": {name: workload.replicas for name, workload in self.workloads.items()},
             "crowd": {
                 "size": len(self.crowd_now.members),
                 "peak": self.crowd_now.peak,
