@@ -48,8 +48,8 @@ integration: $(VENV)/.installed ## Run the tests on real sockets alone
 e2e: $(VENV)/.installed .tools/lock ## Run the scenarios on the simulated cluster alone
 	$(BIN)/pytest tests/e2e --cluster=sim
 
-e2e-kind: $(VENV)/.installed ## Run the scenarios on a cluster that kind makes (Docker, kind, helm, kubectl)
-	$(BIN)/pytest -v $(addprefix tests/e2e/test_,$(addsuffix .py,balancer replicas service workers)) \
+e2e-kind: $(VENV)/.installed .tools/lock ## Run the scenarios on a cluster that kind makes (needs Docker, kind)
+	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest -v $(addprefix tests/e2e/test_,$(addsuffix .py,balancer replicas service workers)) \
 	  --cluster=kind --diagnostics=$(or $(DIAGNOSTICS),e2e-diagnostics) $(if $(KEEP),--keep)
 
 # Tests that cover nothing of the package within their own process; told at the end, in one piece.
