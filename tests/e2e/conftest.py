@@ -180,6 +180,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             else:
                 told = cluster.diagnose(folder_of(f"{item.name}-{report.when}"))
                 report.sections.append((f"namespace {cluster.kubectl.namespace}", told))
+    if call.excinfo is not None:
+        # A session's fixture that failed is raised for each test: its notes are long, and told now.
+        notes: list[str] = getattr(call.excinfo.value, "__notes__", [])
+        notes[:] = [note.partition("\n")[0] for note in notes]
     return report
 
 

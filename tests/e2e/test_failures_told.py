@@ -22,6 +22,13 @@ def installed(request):
     folder = request.config.getoption("--diagnostics")
     request.config.stash[_KEPT].append("this is kept")
     return RealCluster(Kubectl("a-namespace", None), Host("a:b", folder, folder))
+
+
+@pytest.fixture(scope="session")
+def broken():
+    error = AssertionError("it was not installed")
+    error.add_note("all of it: there\\nwhat is long")
+    raise error
 """
 SCENARIOS = """
 def test_fails(installed):
@@ -29,6 +36,14 @@ def test_fails(installed):
 
 
 def test_passes(installed):
+    pass
+
+
+def test_needs(broken):
+    pass
+
+
+def test_needs_it_too(broken):
     pass
 """
 KUBECTL = """#!/bin/sh
@@ -52,11 +67,14 @@ def test_a_failure_is_told_with_what_kubectl_says(tmp_path: Path) -> None:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed, 1 passed" in done.stdout
+    assert "1 failed, 1 passed, 2 errors" in done.stdout
     assert "namespace a-namespace" in done.stdout
     assert "kubectl was asked: --namespace a-namespace get pods --output=wide" in done.stdout
     (folder,) = told.iterdir()  # of the one that failed
     assert folder.name == "test_fails-call"
     assert f"all of it: {folder}" in done.stdout
     assert "describe pods" in (folder / "pods-described.txt").read_text()
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines.count(["E", "all", "of", "it:", "there"]) == 2
+    assert lines.count(["E", "what", "is", "long"]) == 1
     assert "this is kept" in done.stdout.splitlines()
