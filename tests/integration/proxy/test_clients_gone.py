@@ -135,8 +135,24 @@ async def test_while_it_is_uploading_to_the_worker(stage: Stage, leave: Leave) -
 async def test_while_it_reads_the_response(stage: Stage, leave: Leave) -> None:
     async with stage() as scene:
         client, worker = await occupied(scene)
-        await worker.send(response(None, "Content-Length: 100") + b"part")
+        await worker.send(response(None, "Content-Length: 99999") + b"part")
         await client.response_head()
+        leave(client)
+        await worker.gone()
+        await scene.in_flight(0)
+        assert scene.healthy()
+
+
+@LEAVE
+async def test_while_a_part_of_a_short_answer_is_held(stage: Stage, leave: Leave) -> None:
+    async with stage() as scene:
+        client, worker = await occupied(scene)
+        exchange = (await scene.downstream()).exchange
+        assert exchange is not None
+        upstream = exchange._upstream
+        assert upstream is not None
+        await worker.send(response(None, "Content-Length: 100") + b"part")
+        await eventually(lambda: upstream._buffer == b"part")
         leave(client)
         await worker.gone()
         await scene.in_flight(0)
