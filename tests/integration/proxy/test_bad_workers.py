@@ -5,9 +5,10 @@ from time import monotonic
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, Stage, eventually
+from tests.integration.proxy.harness import Scene, Stage
 from tests.integration.proxy.wire import Truncated, Wire, chunked, request, response
 from tests.integration.proxy.workers import ScriptedWorker
+from tests.integration.waiting import eventually
 
 DEATHS = pytest.mark.parametrize("die", [Wire.close, Wire.reset])
 SHORT = 64 * 1024

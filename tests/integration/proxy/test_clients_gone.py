@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, Stage, eventually
+from tests.integration.proxy.harness import Scene, Stage
 from tests.integration.proxy.wire import Request, Wire, request, response
 from tests.integration.proxy.workers import silent
+from tests.integration.waiting import eventually
 
 LEAVE = pytest.mark.parametrize("leave", [Wire.close, Wire.finish, Wire.reset])
 """By a close, by a FIN alone, and by a reset: a client's FIN means that it has gone."""

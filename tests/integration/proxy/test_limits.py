@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from app.proxy.downstream import Downstream
-from tests.integration.proxy.harness import Scene, Stage, eventually, hold_back, narrow
+from tests.integration.proxy.harness import Scene, Stage, hold_back, narrow
 from tests.integration.proxy.problems import check
 from tests.integration.proxy.wire import Wire, chunked, request, response
+from tests.integration.waiting import eventually
 
 
 async def ask(scene: Scene, client: Wire, worker: Wire | None = None) -> Wire:
