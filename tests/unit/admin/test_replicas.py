@@ -7,7 +7,7 @@ from app.balancing.lease import Lease
 from app.balancing.pool import Pool
 from app.peers.view import ReplicaView, Standing
 from app.peers.view import View as All
-from tests.unit.admin.views import View
+from tests.unit.admin.views import Balancer, View
 
 
 def seen(pool: Pool, *, accounted: bool = True) -> All:
@@ -32,7 +32,7 @@ def seen(pool: Pool, *, accounted: bool = True) -> All:
 def samples(view: View) -> dict[tuple[str, ...], float]:
     return {
         (sample.name.removeprefix("leastwise_"), *sample.labels.values()): sample.value
-        for family in families([view])
+        for family in families(Balancer(view))
         for sample in family.samples
     }
 
