@@ -275,8 +275,9 @@ async def test_each_metric_says_what_it_is_in_a_sentence_of_its_own() -> None:
     balancer.pool_watch = Condition("WorkerPools", last_contact=0.0)
     for family in text_string_to_metric_families(await scrape(balancer)):
         if family.name.startswith("leastwise_"):
-            assert re.match(r"[A-Z1].*\.$", family.documentation), family.name
-            assert not re.search(r"\b(these|here)\b|^Of |that it has", family.documentation), family.name
+            text = family.documentation
+            assert re.match(r"[A-Z1].*\.$", text), family.name
+            assert not re.search(r"\b(these|here)\b|^Of |that it has", text), family.name
 
 
 async def test_the_process_is_told() -> None:

@@ -75,6 +75,8 @@ def test_the_feed_counts_all_and_says_what_is_wrong() -> None:
     column = told["columns"].index("in_flight")
     assert [line[column] for line in told["workers"]] == [4, 2, 0]
     assert (told["pool"]["in_flight"], told["pool"]["queued"]) == (6, 5)
+    (link,) = told["pools"]
+    assert (link["in_flight"], link["queued"]) == (6, 5)
     assert told["troubles"] == [
         "2 slots count as held, until it is known what lb-b and lb-c had.",
     ]
