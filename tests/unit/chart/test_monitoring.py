@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.samples import Sample
 
 from app.admin.metrics import families
 from app.balancing.lease import Outcome
@@ -57,6 +58,10 @@ def filled(query: str, interval: str = "1m") -> str:
 
 def told() -> set[str]:
     """Names of all samples that a balancer with everything tells."""
+    return {sample.name for sample in samples()}
+
+
+def samples() -> list[Sample]:
     view = View()
     view.discovery = Condition("slices", last_contact=0.0)
     view.retried[Outcome.DIED] += 1
@@ -65,7 +70,7 @@ def told() -> set[str]:
     view.telemetry.requests.ended(refused())
     balancer = Balancer(view)
     balancer.pool_watch = Condition("WorkerPools", last_contact=0.0)
-    return {sample.name for family in families(balancer) for sample in family.samples}
+    return [sample for family in families(balancer) for sample in family.samples]
 
 
 async def test_alerts_and_panels_ask_for_metrics_that_there_are() -> None:
@@ -85,6 +90,19 @@ async def test_alerts_and_panels_ask_for_metrics_that_there_are() -> None:
         "leastwise_worker_connect_errors", "leastwise_worker_phase",
         "leastwise_workerpools_watch_restarts",
     }  # fmt: skip # for who looks closer: in no overview
+
+
+async def test_the_documentation_names_each_metric_and_what_its_labels_may_be() -> None:
+    text = (CHART.parents[1] / "docs" / "observability.md").read_text().split("## Metrics")[1]
+    of_pools, of_the_balancer = text.split("### Of each pool")[1].split("### Of the balancer")
+    for sample in samples():
+        name = re.sub("_(bucket|sum|count|created)$", "", sample.name)
+        part = of_pools if "pool" in sample.labels else of_the_balancer
+        (line,) = (line for line in part.splitlines() if f"`{name}`" in line.partition(" | ")[0])
+        for label in sample.labels.keys() & {"reason", "state"}:
+            assert f"`{sample.labels[label]}`" in line, name
+        if name == "leastwise_workers":
+            assert f"`{sample.labels['phase']}`" in line
 
 
 def test_each_alert_says_what_to_do() -> None:
