@@ -15,7 +15,7 @@ import yaml
 
 from tests.integration.process.harness import Balancer, Programs, free_port, until
 from tests.integration.process.load import Load
-from tests.unit.chart.test_monitoring import group, queries, rules
+from tests.unit.chart.monitoring import group, queries, rules
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(
