@@ -103,7 +103,7 @@ $(VENV)/.docs: requirements-docs.lock $(VENV)/.installed
 
 screenshots: $(VENV)/.installed ## Take the documentation's pictures anew (needs Chromium)
 	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q tests/integration/test_demo_dashboard.py \
-	  tests/integration/process/test_dashboard.py
+	  tests/integration/process/test_dashboard.py tests/e2e/test_replicas_seen.py
 
 tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 

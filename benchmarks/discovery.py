@@ -189,7 +189,7 @@ async def _started(balancer: Balancer) -> None:
 
 
 async def _watching(balancer: Balancer) -> None:
-    while not (balancer.discovery and balancer.discovery.watching):  # noqa: ASYNC110 - nobody tells
+    while not any(watch.watching for watch in balancer.watches):  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.001)
 
 
@@ -208,8 +208,7 @@ async def _send(server: Server, changes: Changes) -> tuple[list[float], list[flo
 
 
 async def _list_again(server: Server, balancer: Balancer) -> None:
-    condition = balancer.discovery
-    assert condition is not None
+    (condition,) = balancer.watches
     for _ in range(LISTS):
         restarts = condition.restarts
         server.tell("again")
