@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration e2e beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help venv demo test check format unit integration e2e beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -19,6 +19,8 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+venv: $(VENV)/.installed ## Put leastwise and all that it needs into .venv
 
 demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=kill|hang)
 	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
