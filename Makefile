@@ -97,7 +97,8 @@ chaos: $(VENV)/.installed ## Torment the workers for a minute a seed (SEEDS=20)
 	-$(BIN)/python -m tests.chaos.measure --keep
 
 docs: $(VENV)/.docs ## Build the documentation's site into site/; a dead link fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@# Not with --quiet: what is not told is not counted, and then nothing fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs: requirements-docs.lock $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
