@@ -1,9 +1,9 @@
 """docs/runbook.md: the walk "why did this request take 17 s", done with its own commands.
 
-Ten times as fast: the work takes 1.5 s. There are two balancers, as in the default installation, and
-the request came to the second one, which is not the one that `deployment/lb` stands for. `kubectl` is a
-stand-in that reads the balancers' logs from their files and runs what it is to run in a pod here; the
-rest is as a person would type it.
+Ten times as fast: the work takes 1.5 s. There are two balancers, as in the default installation,
+and the request came to the second one, which is not the one that `deployment/lb` stands for.
+`kubectl` is a stand-in that reads the balancers' logs from their files and runs what it is to run
+in a pod here; the rest is as a person would type it.
 """
 
 import asyncio
