@@ -224,7 +224,8 @@ class ApiServer:
             if before is None:
                 raise KeyError(info["name"])
             if request.path.endswith("/status"):
-                obj = before | {"status": obj.get("status", {})}
+                written = {"status": obj["status"]} if "status" in obj else {}
+                obj = {key: v for key, v in before.items() if key != "status"} | written
                 obj = self._admit(request, obj, only="status")
             else:
                 obj = self._admit(request, obj)

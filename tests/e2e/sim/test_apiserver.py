@@ -224,6 +224,8 @@ async def test_a_status_is_not_kept_from_another_uid_but_by_a_test(
         assert answer.status_code == code
         stored = (await client.get(f"{pools}/a")).json()
         assert stored["status"]["observedGeneration"] == generation
+    assert (await client.patch(f"{pools}/a/status", json={"status": None})).is_success
+    assert "status" not in (await client.get(f"{pools}/a")).json()
 
 
 async def test_a_missing_object_is_told_from_a_wrong_path(client: httpx.AsyncClient) -> None:
