@@ -43,7 +43,10 @@ import os, runpy, signal, sys
 class Signals:
     def find_spec(self, name, path=None, target=None):
         if name == at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except BaseException as error:  # as pydantic does while it builds a model
+                raise ValueError from error
 
 at, role = sys.argv[1:]
 sys.meta_path.insert(0, Signals())
