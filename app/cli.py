@@ -4,6 +4,8 @@ Each setting of `serve` is a flag and a `LEASTWISE_*` variable, and the flag win
 variable only.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -312,6 +314,9 @@ def top(
 
 def main() -> None:
     """Run the program; the console script."""
+    # PID 1 of a container gets no SIGTERM as long as it handles none, and the roles do so only
+    # after a second of imports. No exception: some of what is imported would make another of it.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         cli(prog_name="leastwise")
     except ConfigError as error:
