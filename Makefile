@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit integration e2e e2e-kind beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help venv demo test check format unit integration e2e e2e-kind beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -19,6 +19,8 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+venv: $(VENV)/.installed ## Put leastwise and all that it needs into .venv
 
 demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=kill|hang)
 	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
@@ -99,7 +101,8 @@ chaos: $(VENV)/.installed ## Torment the workers for a minute a seed (SEEDS=20)
 	-$(BIN)/python -m tests.chaos.measure --keep
 
 docs: $(VENV)/.docs ## Build the documentation's site into site/; a dead link fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@# Not with --quiet: what is not told is not counted, and then nothing fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.docs: requirements-docs.lock $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
@@ -107,7 +110,7 @@ $(VENV)/.docs: requirements-docs.lock $(VENV)/.installed
 
 screenshots: $(VENV)/.installed ## Take the documentation's pictures anew (needs Chromium)
 	SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/pytest -q tests/integration/test_demo_dashboard.py \
-	  tests/integration/process/test_dashboard.py
+	  tests/integration/process/test_dashboard.py tests/e2e/test_replicas_seen.py
 
 tools: .tools/lock ## Put the pinned helm and kubectl into .tools/bin
 

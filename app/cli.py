@@ -4,6 +4,8 @@ Each setting of `serve` is a flag and a `LEASTWISE_*` variable, and the flag win
 variable only.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -32,50 +34,96 @@ def cli() -> None:
 
     \b
     Exit codes: 0 well ended; 1 failed (could not start, a second signal, a missed criterion,
-    nobody there); 2 a flag, a variable or a file was wrong; 130 and 143 interrupted.
+    nobody there); 2 a flag, a variable or a file was wrong; 130 and 143 interrupted (demo, and
+    worker after a second signal).
     """
 
 
 @cli.command()
-@click.option("--config", metavar="FILE", help="The pool's YAML file, followed live.")
-@click.option("--balancer", metavar="NAME", help="Follow the WorkerPools that name this, or none.")
+@click.option("--config", metavar="FILE",
+              help="The pool's YAML file, followed live. Either this or --balancer.")  # fmt: skip
+@click.option("--balancer", metavar="NAME",
+              help="This balancer's name: it serves the WorkerPools of its namespace whose "
+                   "spec.balancer is NAME, or is left out.")  # fmt: skip
 @click.option("--listen", metavar="HOST:PORT", help="Data port.  [default: 0.0.0.0:8000]")
 @click.option("--admin-listen", metavar="HOST:PORT", help="Admin port.  [default: 127.0.0.1:9000]")
-@click.option("--admin-token-file", metavar="FILE", help="Whose token readers of that must bring.")
-@click.option("--drain-delay", metavar="SECONDS", help="Accept for so long after SIGTERM.")
-@click.option("--drain-timeout", metavar="SECONDS", help="Then let requests end for so long.")
-@click.option("--client-header-timeout", metavar="SECONDS", help="For a whole request head.")
-@click.option("--client-body-timeout", metavar="SECONDS", help="For a pause within a body.")
-@click.option("--client-idle-timeout", metavar="SECONDS", help="For an idle client connection.")
-@click.option("--max-header-bytes", metavar="BYTES", type=int, help="Longest request head.")
-@click.option("--max-headers", metavar="N", type=int, help="Most fields in a request head.")
-@click.option("--max-target-bytes", metavar="BYTES", type=int, help="Longest request target.")
-@click.option("--max-body-bytes", metavar="BYTES", type=int, help="Longest request body.")
-@click.option("--max-connections", metavar="N", type=int, help="Most clients at once.")
-@click.option("--replay-memory-bytes", metavar="BYTES", type=int, help="Bodies kept, altogether.")
-@click.option("--trusted-networks", metavar="CIDR,...", help="Whose X-Forwarded-* are kept.")
-@click.option("--namespace", metavar="NAME", help="Where the pool's Service is.")
-@click.option("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API.")
-@click.option("--watch-timeout", metavar="SECONDS", help="Silence after which it is asked anew.")
-@click.option("--preferred-family", metavar="FAMILY", help="ipv4 or ipv6, of pods with both.")
-@click.option("--peers", metavar="LEASE", help="By which replicas find each other.")
-@click.option("--peer-listen", metavar="HOST:PORT", help="Where they do.  [default: 0.0.0.0:9001]")
-@click.option("--peer-secret-file", metavar="FILE", help="Whose secret they prove to each other.")
-@click.option("--pod-name", metavar="NAME", help="This pod's name, with --peers.")
-@click.option("--pod-uid", metavar="UID", help="This pod's UID, with --peers.")
-@click.option("--pod-ip", metavar="ADDRESS", help="This pod's address, with --peers.")
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-@click.option("--log-format", metavar="FORMAT", help="text or json.")
-@click.option("--access-log", metavar="BOOL", help="A line for each request.  [default: false]")
-@click.option("--access-log-rate", metavar="N", type=int, help="At most so many a second.")
-@click.option("--access-log-query", metavar="BOOL", help="With the paths' queries.")
+@click.option("--admin-token-file", metavar="FILE",
+              help="A file with the token that readers of the admin port must bring.  "
+                   "[default: none is asked for]")  # fmt: skip
+@click.option("--drain-delay", metavar="SECONDS",
+              help="After SIGTERM, go on accepting connections for so long.  "
+                   "[default: 0]")  # fmt: skip
+@click.option("--drain-timeout", metavar="SECONDS",
+              help="After the drain delay, let running requests end for so long.  "
+                   "[default: 660]")  # fmt: skip
+@click.option("--client-header-timeout", metavar="SECONDS",
+              help="For a client to send a whole request head.  [default: 10]")  # fmt: skip
+@click.option("--client-body-timeout", metavar="SECONDS",
+              help="For a client's pause within a body, either way.  [default: 30]")  # fmt: skip
+@click.option("--client-idle-timeout", metavar="SECONDS",
+              help="How long an idle client connection is kept.  [default: 620]")  # fmt: skip
+@click.option("--max-header-bytes", metavar="BYTES", type=int,
+              help="Longest request head.  [default: 32768]")  # fmt: skip
+@click.option("--max-headers", metavar="N", type=int,
+              help="Most fields in a request head.  [default: 128]")  # fmt: skip
+@click.option("--max-target-bytes", metavar="BYTES", type=int,
+              help="Longest path and query of a request.  [default: 16384]")  # fmt: skip
+@click.option("--max-body-bytes", metavar="BYTES", type=int,
+              help="Longest request body.  [default: no limit]")  # fmt: skip
+@click.option("--max-connections", metavar="N", type=int,
+              help="Most clients at once.  "
+                   "[default: what the limit of open files allows]")  # fmt: skip
+@click.option("--replay-memory-bytes", metavar="BYTES", type=int,
+              help="Most memory for request bodies kept for a retry, of all requests together.  "
+                   "[default: 268435456]")  # fmt: skip
+@click.option("--trusted-networks", metavar="CIDR,...",
+              help="Clients whose X-Forwarded-* and Forwarded are kept.  "
+                   "[default: none]")  # fmt: skip
+@click.option("--namespace", metavar="NAME",
+              help="Where the pool's Service, or the WorkerPools, are.  [default: the pod's own, "
+                   "or the kubeconfig's]")  # fmt: skip
+@click.option("--kubeconfig", metavar="FILE",
+              help="How to reach the Kubernetes API.  [default: $KUBECONFIG, the pod's service "
+                   "account, ~/.kube/config]")  # fmt: skip
+@click.option("--watch-timeout", metavar="SECONDS",
+              help="Begin a watch of the Kubernetes API anew after so long without a word from "
+                   "it.  [default: 75]")  # fmt: skip
+@click.option("--preferred-family", metavar="FAMILY",
+              help="Which address of a pod with both is used: ipv4 or ipv6.  "
+                   "[default: ipv4]")  # fmt: skip
+@click.option("--peers", metavar="LEASE",
+              help="Act as one with the other replicas: the name of the Kubernetes Lease by which "
+                   "they find each other.  [default: this one is alone]")  # fmt: skip
+@click.option("--peer-listen", metavar="HOST:PORT",
+              help="Port where the replicas talk to each other, with --peers.  "
+                   "[default: 0.0.0.0:9001]")  # fmt: skip
+@click.option("--peer-secret-file", metavar="FILE",
+              help="A file with the secret that all replicas share; "
+                   "required with --peers.")  # fmt: skip
+@click.option("--pod-name", metavar="NAME", help="This pod's name; required with --peers.")
+@click.option("--pod-uid", metavar="UID", help="This pod's UID; required with --peers.")
+@click.option("--pod-ip", metavar="ADDRESS", help="This pod's address; required with --peers.")
+@click.option("--log-level", metavar="LEVEL",
+              help="debug, info, warning or error.  [default: info]")  # fmt: skip
+@click.option("--log-format", metavar="FORMAT", help="text or json.  [default: text]")
+@click.option("--access-log", metavar="BOOL", help="Log a line for each request.  [default: false]")
+@click.option("--access-log-rate", metavar="N", type=int,
+              help="Most lines of the access log a second, and as many again of requests that "
+                   "failed.  [default: 100]")  # fmt: skip
+@click.option("--access-log-query", metavar="BOOL",
+              help="Log paths with their query, where secrets may stand.  "
+                   "[default: false]")  # fmt: skip
 @click.option("--metrics", metavar="BOOL", help="Count requests as they end.  [default: true]")
 @click.option("--tracing", metavar="BOOL", help="Spans by OpenTelemetry.  [default: false]")
-@click.option("--timing-headers", metavar="BOOL", help="Server-Timing on answers.  [default: true]")
+@click.option("--timing-headers", metavar="BOOL",
+              help="Server-Timing, X-Leastwise-Worker and X-Leastwise-Attempts on answers.  "
+                   "[default: true]")  # fmt: skip
 def serve(**flags: str | int | None) -> None:
     """Run the balancer.
 
-    Each flag can be given as a variable: LEASTWISE_ADMIN_LISTEN for --admin-listen.
+    Each flag can be given as a variable: LEASTWISE_ADMIN_LISTEN for --admin-listen. The admin
+    token itself is a variable only, LEASTWISE_ADMIN_TOKEN: a flag can be read by everybody on the
+    machine.
     """
     from app.config.settings import load_settings  # noqa: PLC0415 - so that --help is quick
     from app.runtime.serve import serve as run  # noqa: PLC0415
@@ -119,12 +167,20 @@ def completion(shell: str) -> None:
 
 @cli.command()
 @click.option("--balancer", metavar="NAME", help="Whose pools' status is written.  [default: all]")
-@click.option("--namespace", metavar="NAME", help="Where the WorkerPools are.")
-@click.option("--kubeconfig", metavar="FILE", help="How to reach the Kubernetes API.")
-@click.option("--admin-token-file", metavar="FILE", help="What the admin ports want to be shown.")
-@click.option("--liveness-listen", metavar="HOST:PORT", help="/healthz.  [default: 0.0.0.0:9001]")
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-@click.option("--log-format", metavar="FORMAT", help="text or json.")
+@click.option("--namespace", metavar="NAME",
+              help="Where the WorkerPools are.  "
+                   "[default: the pod's own, or the kubeconfig's]")  # fmt: skip
+@click.option("--kubeconfig", metavar="FILE",
+              help="How to reach the Kubernetes API.  [default: $KUBECONFIG, the pod's service "
+                   "account, ~/.kube/config]")  # fmt: skip
+@click.option("--admin-token-file", metavar="FILE",
+              help="A file with the token that the balancers' admin ports ask for.  "
+                   "[default: none]")  # fmt: skip
+@click.option("--liveness-listen", metavar="HOST:PORT",
+              help="Where /healthz is answered.  [default: 0.0.0.0:9001]")  # fmt: skip
+@click.option("--log-level", metavar="LEVEL",
+              help="debug, info, warning or error.  [default: info]")  # fmt: skip
+@click.option("--log-format", metavar="FORMAT", help="text or json.  [default: text]")
 def operator(**flags: str | None) -> None:
     """Run the operator: it writes the status of WorkerPools, and Events.
 
@@ -157,18 +213,30 @@ def crd(*, apply: bool, kubeconfig: Path | None) -> None:
 
 
 @cli.command()
-@click.option("--host", default="0.0.0.0", show_default=True)  # noqa: S104 - as a pod's worker does
-@click.option("--port", type=int, default=8080, show_default=True, help="0 takes any free one.")
-@click.option("--task-seconds", type=float, default=15.0, show_default=True)
-@click.option("--max-in-flight", type=int, help="Refuse more tasks than this with 503.")
-@click.option("--history", type=int, default=1000, show_default=True, help="Ended tasks kept.")
+@click.option("--host", default="0.0.0.0", show_default=True,  # noqa: S104 - as a pod's worker does
+              help="The address to listen on.")  # fmt: skip
+@click.option("--port", type=int, default=8080, show_default=True,
+              help="The port to listen on; 0 takes any free one.")  # fmt: skip
+@click.option("--task-seconds", type=float, default=15.0, show_default=True,
+              help="How long a task takes whose request does not say it.")  # fmt: skip
+@click.option("--max-in-flight", type=int,
+              help="Refuse more tasks than this with 503.  [default: no limit]")  # fmt: skip
+@click.option("--history", type=int, default=1000, show_default=True,
+              help="Ended tasks kept, to be looked up.")  # fmt: skip
 @click.option("--name", help="How it calls itself.  [default: the hostname]")
-@click.option("--drain-seconds", type=float, default=1.0, show_default=True)
-@click.option("--keep-alive-seconds", type=int, default=5, show_default=True)
+@click.option("--drain-seconds", type=float, default=1.0, show_default=True,
+              help="After SIGTERM, go on taking tasks for so long, not ready.")  # fmt: skip
+@click.option("--keep-alive-seconds", type=int, default=5, show_default=True,
+              help="How long an idle connection is kept.")  # fmt: skip
 @click.option("--journal", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="Append each change of its count to this file.")  # fmt: skip
+              help="Append each change of its count to this file.  [default: none]")  # fmt: skip
 def worker(**flags: str | float | Path | None) -> None:
-    """Run the reference worker of the scenario."""
+    """Run the reference worker of the scenario.
+
+    It has no variables. SIGTERM or SIGINT: it finishes what runs and exits 0. A second signal: it
+    stops at once, with 128 and the signal's number. It exits 1 if it cannot listen, 2 for a wrong
+    flag.
+    """
     from app.worker.server import run  # noqa: PLC0415
     from app.worker.settings import WorkerSettings  # noqa: PLC0415
 
@@ -186,12 +254,14 @@ def worker(**flags: str | float | Path | None) -> None:
 @click.option("--fault", type=click.Choice(["kill", "hang"]), default="kill", show_default=True,
               help="What happens to worker1 at 100 s.")  # fmt: skip
 @click.option("--report-dir", type=click.Path(path_type=Path, file_okay=False),
-              default=Path("demo-report"), show_default=True)  # fmt: skip
+              default=Path("demo-report"), show_default=True,
+              help="Where report, picture and demo.json go.")  # fmt: skip
 def demo(speed: float, fault: str, report_dir: Path) -> None:
     """Run the kill-and-restart scenario on this machine.
 
     Five workers, a task of 15 s each second; worker1 dies at 100 s and is back at 200 s. Exits 0
-    if no request was lost and every criterion was met.
+    if no request was lost and every criterion was met, 1 if not, 130 after Ctrl-C and 143 after
+    SIGTERM.
     """
     try:
         from app.demo.run import run  # noqa: PLC0415
@@ -204,37 +274,49 @@ def demo(speed: float, fault: str, report_dir: Path) -> None:
 
 @cli.command()
 @click.option("--admin", metavar="URL", default="http://127.0.0.1:9000", show_default=True,
-              envvar="LEASTWISE_ADMIN", help="The balancer's admin port.")  # fmt: skip
-@click.option("--token", envvar="LEASTWISE_ADMIN_TOKEN", help="Bearer token, if it wants one.")
-@click.option("--pool", default="", metavar="NAME", help="Which pool, if there are several.")
+              envvar="LEASTWISE_ADMIN", show_envvar=True,
+              help="The balancer's admin port.")  # fmt: skip
+@click.option("--token-file", metavar="FILE", envvar="LEASTWISE_ADMIN_TOKEN_FILE",
+              show_envvar=True, type=click.Path(path_type=Path, dir_okay=False),
+              help="A file with the token that it asks for.  [default: the token in "
+                   "LEASTWISE_ADMIN_TOKEN, or none]")  # fmt: skip
+@click.option("--pool", default="", metavar="NAME",
+              help="Which pool.  [default: the only one]")  # fmt: skip
 @click.option("--once", is_flag=True, help="Print how things stand, and end.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True,
               help="With --once.")  # fmt: skip
 @click.option("--sort", "order", type=click.Choice(["trouble", "name", "load", "latency"]),
               default="trouble", show_default=True, help="Which workers come first.")  # fmt: skip
-def top(admin: str, token: str | None, pool: str, output: str, order: str, *, once: bool) -> None:
+def top(
+    admin: str, token_file: Path | None, pool: str, output: str, order: str, *, once: bool
+) -> None:
     """Show who works on what, live.
 
     \b
     On Kubernetes, of one balancer pod:
       kubectl port-forward deployment/lb 9000:9000 &
       leastwise top
-    or in the pod itself:
+    or in the pod itself, which has the token if one is asked for:
       kubectl exec -it deployment/lb -- leastwise top
     """
-    from app.top import run  # noqa: PLC0415 - so that --help is quick
+    if output == "json" and not once:
+        raise click.UsageError("--output json needs --once")
+    if not once and not sys.stdout.isatty():
+        raise click.UsageError("this is no terminal: give --once")
+    from app.config.tokens import token_at  # noqa: PLC0415 - so that --help is quick
+    from app.top import run  # noqa: PLC0415
 
+    token = token_at(token_file)
     if once:
         sys.exit(run.once(admin, token, pool, output=output, order=order))
-    if output == "json":
-        raise click.UsageError("--output json needs --once")
-    if not sys.stdout.isatty():
-        raise click.UsageError("this is no terminal: give --once")
     sys.exit(run.live(admin, token, pool, order=order))
 
 
 def main() -> None:
     """Run the program; the console script."""
+    # PID 1 of a container gets no SIGTERM as long as it handles none, and the roles do so only
+    # after a second of imports. No exception: some of what is imported would make another of it.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         cli(prog_name="leastwise")
     except ConfigError as error:

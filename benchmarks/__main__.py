@@ -10,6 +10,7 @@ from benchmarks import (
     balance,
     bodies,
     connections,
+    demo,
     discovery,
     docs,
     features,
@@ -34,13 +35,14 @@ ALL: dict[str, Callable[[Run], None]] = {
     "bodies": bodies.main,
     "features": features.main,
     "metrics": metrics.main,
-    "discovery": lambda _: discovery.main(),
-    "telemetry": lambda _: telemetry.main(),
+    "discovery": discovery.main,
+    "telemetry": telemetry.main,
     "balance": balance.main,
 }
 
-APART: dict[str, Callable[[Run], None]] = {"replicas": replicas.main}
-"""What is run only if it is named: it takes as long as half of the others together."""
+APART: dict[str, Callable[[Run], None]] = {"replicas": replicas.main, "demo": demo.main}
+"""What is run only if it is named: the first takes as long as half of the others together, the
+second changes the README and its picture."""
 
 PARTS: dict[str, Callable[[Run], None]] = {"replicas_simulated": replicas_simulated.main}
 """What can also be run without the benchmark that it is a part of."""
@@ -67,8 +69,8 @@ def main(
 ) -> None:
     """Measure side by side, print tables, and keep JSON in benchmarks/results.
 
-    At the end docs/performance.md and docs/balancing.md are made anew from the JSON; `docs` does
-    that alone.
+    At the end docs/performance.md, docs/balancing.md and the README's table are made anew from the
+    JSON; `docs` does that alone.
     """
     chosen = tuple(filter(None, contenders.split(",")))
     unknown = [name for name in chosen if name not in NAMES]

@@ -16,6 +16,8 @@ from typing import Any
 from benchmarks import (
     bodies,
     connections,
+    demo,
+    discovery,
     features,
     metrics,
     picking,
@@ -24,6 +26,7 @@ from benchmarks import (
     queueing,
     replicas_figures,
     targets,
+    telemetry,
 )
 from benchmarks.run import RESULTS, load, told
 from benchmarks.simulation import replicas_report, report
@@ -31,7 +34,8 @@ from benchmarks.tables import Table
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BALANCING = PAGE.with_name("balancing.md")
-PAGES = (PAGE, BALANCING)
+README = PAGE.parents[1] / "README.md"
+PAGES = (PAGE, BALANCING, README)
 IMAGES = PAGE.parent / "images"
 
 TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
@@ -43,17 +47,26 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "features": features.tables,
     "replicas": replicas_figures.tables,
     "metrics": metrics.tables,
+    "telemetry": telemetry.tables,
+    "discovery": discovery.tables,
     **report.SECTIONS,
     **replicas_report.SECTIONS,
 }
 """What makes the tables of each section from its benchmark's results."""
+
+ACROSS: dict[str, Callable[[targets.Results], str]] = {
+    "targets": lambda results: targets.table(results).markdown(),
+    "demo": demo.markdown,
+}
+"""What makes the sections that show the results of more than one."""
 
 _SECTION = re.compile(r"(<!-- bench:(?P<name>[\w/]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def found(results: Path = RESULTS) -> targets.Results:
     """Return what all benchmarks found last."""
-    return {name: load(name, results) for name in map(_benchmark, TABLES)}
+    names = [*map(_benchmark, TABLES), *demo.NAMES.values()]
+    return {name: load(name, results) for name in names}
 
 
 def render(page: str, results: targets.Results) -> str:
@@ -64,8 +77,8 @@ def render(page: str, results: targets.Results) -> str:
 
 
 def _section(name: str, results: targets.Results) -> str:
-    if name == "targets":
-        return targets.table(results).markdown()
+    if name in ACROSS:
+        return ACROSS[name](results)
     figures = results[_benchmark(name)]
     if figures is None:
         return "Not measured yet."

@@ -57,9 +57,20 @@ def _each(kind: str) -> Callable[[dict[str, Any]], float]:
     return lambda found: float(found[kind]["steps"][-1]["kib_each"])
 
 
-def _metrics(found: dict[str, Any]) -> float:
-    builds = found["builds"]
-    return float(builds.get("compiled", builds["plain"])["cost_percent_high"])
+def _metrics(build: str) -> Callable[[dict[str, Any]], float]:
+    return lambda found: float(found["builds"][build]["cost_percent_high"])
+
+
+def _scrape(found: dict[str, Any]) -> float:
+    return float(found["workers"]["500"]["scrape_ms"])
+
+
+def _event(found: dict[str, Any]) -> float:
+    return float(found["event_to_rotation_ms"]["p99"])
+
+
+def _event_delays(found: dict[str, Any]) -> float:
+    return float(found["lateness_ms"]["events"]["p99"])
 
 
 TARGETS = (
@@ -72,7 +83,13 @@ TARGETS = (
     Target("Memory of a request in flight, at the most", 20, " KiB", "connections",
            _each("in_flight")),
     Target("Memory of an idle client, at the most", 8, " KiB", "connections", _each("idle")),
-    Target("CPU that the metrics take, at the most (95 %)", 3, " %", "metrics", _metrics),
+    Target("CPU that the metrics take, at the most (95 %)", 3, " %", "metrics",
+           _metrics("compiled")),
+    Target("The same in plain Python", 3, " %", "metrics", _metrics("plain")),
+    Target("A scrape of 500 workers, CPU", 50, " ms", "telemetry", _scrape),
+    Target("A pod's change obeyed, of 1,000 endpoints, p99", 10, " ms", "discovery", _event),
+    Target("What is due while such changes come is late by, p99", 5, " ms", "discovery",
+           _event_delays),
 )  # fmt: skip
 
 

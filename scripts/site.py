@@ -1,7 +1,8 @@
 """Hooks of mkdocs: the page of all fields is made of the pool's schema, at each build.
 
-Named in mkdocs.yml, run by `make docs`. A page of the navigation that does not exist is left out,
-and links to files of the repository that are not part of the site are left as plain text.
+Named in mkdocs.yml, run by `make docs`. A folder in the navigation stands for all its pages; a page
+that does not exist fails the build. Links to files of the repository that are not part of the site
+are left as plain text.
 """
 
 import posixpath
@@ -17,7 +18,8 @@ from pydantic import BaseModel
 
 from app.config.durations import format_duration
 from app.config.explain import Finding, Location, allowed_at
-from app.config.settings import Settings, flag, variable
+from app.config.operator_settings import OperatorSettings
+from app.config.settings import WITHOUT_FLAG, Settings, flag, variable
 from app.config.workerpool import WorkerPool
 
 FIELDS = "fields.md"
@@ -25,9 +27,9 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)[^)\s]*)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave pages out of the navigation that are not there; put all pages of folders in."""
+    """Put all pages of folders into the navigation."""
     folder = Path(config.docs_dir)
-    config.nav = _existing(config.nav, folder)
+    config.nav = _listed(config.nav, folder)
     return config
 
 
@@ -50,7 +52,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def fields_page() -> str:
-    """Write the reference of the pool's file and of the process's settings."""
+    """Write the reference of the pool's file and of the processes' settings."""
     lines = [
         "# All fields",
         "",
@@ -63,15 +65,22 @@ def fields_page() -> str:
         "|---|---|---|---|",
     ]
     lines += [_row(*entry) for entry in spec_fields(WorkerPool)]
-    lines += ["", "## The process", "", "| variable | flag | default | allowed | |"]
-    lines += ["|---|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else _default(field.default)
-        lines.append(
-            f"| `{variable(name)}` | `{flag(name)}` | {default} |"
-            f" {_cell(allowed_at(Settings, (name,)))} | {_cell(field.description or '')} |"
-        )
+    lines += _settings("The process", Settings)
+    lines += _settings("The operator", OperatorSettings)
     return "\n".join([*lines, ""])
+
+
+def _settings(title: str, model: type[BaseModel]) -> Iterator[str]:
+    """Yield the section of one role's settings."""
+    yield from ("", f"## {title}", "", "| variable | flag | default | allowed | |")
+    yield "|---|---|---|---|---|"
+    for name, field in model.model_fields.items():
+        given = "none" if name in WITHOUT_FLAG else f"`{flag(name)}`"
+        default = "required" if field.is_required() else _default(field.default)
+        yield (
+            f"| `{variable(name)}` | {given} | {default} |"
+            f" {_cell(allowed_at(model, (name,)))} | {_cell(field.description or '')} |"
+        )
 
 
 def spec_fields(
@@ -124,13 +133,10 @@ def _order(path: Path) -> tuple[bool, str]:
     return path.name != "README.md", path.name
 
 
-def _existing(nav: Any, folder: Path) -> Any:  # noqa: ANN401 - as deep as mkdocs has it
+def _listed(nav: Any, folder: Path) -> Any:  # noqa: ANN401 - as deep as mkdocs has it
     if isinstance(nav, str):
-        if (folder / nav).is_dir():
-            pages = sorted((folder / nav).glob("*.md"), key=_order)
-            return [str(path.relative_to(folder)) for path in pages]
-        return nav if nav == FIELDS or (folder / nav).exists() else None
+        pages = sorted((folder / nav).glob("*.md"), key=_order)
+        return [str(path.relative_to(folder)) for path in pages] or nav
     if isinstance(nav, list):
-        return [entry for entry in (_existing(one, folder) for one in nav) if entry]
-    kept = {title: _existing(inside, folder) for title, inside in nav.items()}
-    return {title: inside for title, inside in kept.items() if inside}
+        return [_listed(one, folder) for one in nav]
+    return {title: _listed(inside, folder) for title, inside in nav.items()}

@@ -4,6 +4,7 @@ It only reads. What it shows is taken from the pools at the moment of asking.
 """
 
 import asyncio
+from collections.abc import Sequence
 from time import monotonic
 from typing import Annotated, Literal, Protocol
 
@@ -15,12 +16,13 @@ from app import __version__
 from app.admin import dashboard, metrics
 from app.admin.choosing import WhichPoolError, answer, choose
 from app.admin.pools import ServedPool, ServedPools, router
+from app.admin.view import WatchedBalancer
 from app.admin.workers import Workers, workers_of
 from app.discovery.list_watch import Condition
 from app.telemetry.ring import Ring
 
 
-class View(Protocol):
+class View(WatchedBalancer, Protocol):
     """What the admin port may see of the balancer."""
 
     @property
@@ -32,21 +34,18 @@ class View(Protocol):
         """What happened."""
 
     @property
-    def discovery(self) -> Condition | None:
-        """How the watch of the Kubernetes API is doing that all hangs on; None without one."""
-
-    def unready(self) -> list[str]:
-        """Say why no new requests should come here; empty if they may."""
+    def watches(self) -> Sequence[Condition]:
+        """How each watch of the Kubernetes API is doing."""
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
 
 
 class Discovery(BaseModel):
-    """The watch of the Kubernetes API. It says nothing of readiness: what is known stays."""
+    """A watch of the Kubernetes API. It says nothing of readiness: what is known stays."""
 
     name: str = Field(description="what is watched")
-    synced: bool = Field(description="whether the whole set of workers was known once")
+    synced: bool = Field(description="whether the whole set was known once")
     watching: bool = Field(description="whether a watch stands now")
     last_contact_seconds_ago: float | None = Field(description="since the server was last heard")
     restarts: int = Field(description="how often it was begun anew because of a failure")
@@ -58,8 +57,10 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "not ready"]
     reasons: list[str]
-    discovery: Discovery | None = Field(
-        default=None, description="with ?verbose, unless the workers are listed"
+    discovery: list[Discovery] | None = Field(
+        default=None,
+        description="with ?verbose: of the WorkerPools, and of each pool's EndpointSlices; empty "
+        "for a pool of a file that lists its workers",
     )
 
 
@@ -92,7 +93,7 @@ def create_app(view: View) -> FastAPI:
         return Readiness(
             status="not ready" if reasons else "ready",
             reasons=reasons,
-            discovery=None if verbose is None else _discovery(view.discovery),
+            discovery=(None if verbose is None else [_discovery(each) for each in view.watches]),
         )
 
     @app.get("/ping", response_class=PlainTextResponse, summary="Answer pong")
@@ -113,7 +114,7 @@ def create_app(view: View) -> FastAPI:
         return workers_of(named(pool), view.totals(), monotonic())
 
     app.include_router(router(view))
-    app.include_router(metrics.router(lambda: view.pools.served))
+    app.include_router(metrics.router(view))
     app.include_router(dashboard.router(named, lambda: view.pools.served))
 
     @app.exception_handler(WhichPoolError)
@@ -123,9 +124,7 @@ def create_app(view: View) -> FastAPI:
     return app
 
 
-def _discovery(condition: Condition | None) -> Discovery | None:
-    if condition is None:
-        return None
+def _discovery(condition: Condition) -> Discovery:
     heard = condition.last_contact
     return Discovery(
         name=condition.name,

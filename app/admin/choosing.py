@@ -18,7 +18,11 @@ class Brief(TypedDict):
 
     name: str
     in_flight: int
+    """Requests at workers, of all replicas where that is known."""
+
     queued: int
+    """Requests that wait, likewise."""
+
     rotation: int
     """Workers that get new requests."""
 
@@ -58,10 +62,11 @@ def answer(error: WhichPoolError) -> JSONResponse:
 
 def _brief(watched: Watched) -> Brief:
     pool = watched.pool
+    in_flight, queued = watched.load()
     return Brief(
         name=pool.name,
-        in_flight=pool.own_in_flight,
-        queued=pool.own_queued,
+        in_flight=in_flight,
+        queued=queued,
         rotation=len(pool.rotation),
         workers=len(pool.endpoints),
     )

@@ -38,6 +38,8 @@ class ServedPools(Protocol):
 
     @property
     def served(self) -> Sequence[ServedPool]: ...  # noqa: D102
+    @property
+    def refused(self) -> Sequence[object]: ...  # noqa: D102
 
 
 class View(Protocol):

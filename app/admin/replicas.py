@@ -45,6 +45,7 @@ class Replicas(BaseModel):
 def replicas_of(standing: Standing, pool: Pool) -> Replicas:
     """Show the replicas, with what they have of this pool."""
     view, key = standing.view, pool.key
+    in_flight, queued = load_of_all(standing, pool)
     everyone = [] if view is None else view.replicas
     return Replicas(
         role=standing.role,
@@ -53,8 +54,8 @@ def replicas_of(standing: Standing, pool: Pool) -> Replicas:
         accounted=view is not None and view.accounted,
         reserved=0 if view is None else view.reserved.get(key, 0),
         without_arbiter_seconds=round(standing.without_arbiter, 3),
-        in_flight=sum(slots_of_all(standing, pool).values()),
-        queued=pool.own_queued if view is None else view.queued.get(key, 0),
+        in_flight=in_flight,
+        queued=queued,
         replicas=[
             Replica(
                 pod=each.pod,
@@ -73,6 +74,13 @@ def slots_of_all(standing: Standing, pool: Pool) -> Mapping[str, int]:
     if standing.view is None:
         return {identity: endpoint.own for identity, endpoint in pool.endpoints.items()}
     return standing.view.in_flight.get(pool.key, {})
+
+
+def load_of_all(standing: Standing, pool: Pool) -> tuple[int, int]:
+    """Count what has a slot, and what waits, at all replicas; its own where nobody says."""
+    view = standing.view
+    in_flight = sum(slots_of_all(standing, pool).values())
+    return in_flight, pool.own_queued if view is None else view.queued.get(pool.key, 0)
 
 
 def troubles_of(replicas: Replicas) -> list[str]:
@@ -99,32 +107,40 @@ def families(standing: Standing, pools: Mapping[str, str]) -> Iterator[Metric]:
     """
     deciding = standing.role == "deciding"
     decides = GaugeMetricFamily(
-        "leastwise_arbiter", "Whether this replica decides for all.", value=int(deciding)
+        "leastwise_arbiter", "Whether this replica decides for all replicas.", value=int(deciding)
     )
     yield decides
     yield GaugeMetricFamily(
-        "leastwise_arbiter_term", "Term of the arbiter that is obeyed.", value=standing.term
+        "leastwise_arbiter_term",
+        "Term of the arbiter that this replica obeys; each new arbiter has a higher one.",
+        value=standing.term,
     )
     yield CounterMetricFamily(
         "leastwise_without_arbiter_seconds",
-        "Time in which this replica had no arbiter.",
+        "Time in which this replica had no arbiter, since it started.",
         value=standing.without_arbiter,
     )
     view = standing.view
     if view is None or not deciding:
         return
     counted = Counter(each.state for each in view.replicas)
-    states = GaugeMetricFamily("leastwise_replicas", "Replicas, by state.", labels=["state"])
+    states = GaugeMetricFamily(
+        "leastwise_replicas",
+        "Replicas that the arbiter knows, by state; told by the arbiter alone.",
+        labels=["state"],
+    )
     for state in _STATES:
         states.add_metric([state], counted[state])
     yield states
     reserved = GaugeMetricFamily(
         "leastwise_slots_reserved",
-        "Slots that count as held because of replicas that are silent.",
+        "Slots that count as held because of replicas that are silent; told by the arbiter alone.",
         labels=["pool"],
     )
     holds = GaugeMetricFamily(
-        "leastwise_replica_slots", "Slots that a replica holds.", labels=["pool", "replica"]
+        "leastwise_replica_slots",
+        "Slots that the requests of a replica hold; told by the arbiter alone.",
+        labels=["pool", "replica"],
     )
     for key, name in pools.items():
         reserved.add_metric([name], view.reserved.get(key, 0))

@@ -14,7 +14,7 @@ from typing import Any
 
 from app import __version__
 from app.admin.choosing import briefs
-from app.admin.metrics import told_apart
+from app.admin.pool_metrics import told_apart
 from app.admin.replicas import Replicas, replicas_of, slots_of_all, troubles_of
 from app.admin.view import Watched
 from app.balancing.endpoint import Endpoint, Phase
@@ -160,6 +160,7 @@ class Feed:
         view = self._view
         pool, telemetry = view.pool, view.telemetry
         clients, workers = view.connections()
+        in_flight, queued = view.load()
         watch, standing = view.discovery, view.replicas
         replicas = None if standing is None else replicas_of(standing, pool)
         return {
@@ -167,8 +168,8 @@ class Feed:
             "pool": {
                 "name": pool.name,
                 "cap": pool.policy.max_in_flight,
-                "in_flight": pool.in_flight if replicas is None else replicas.in_flight,
-                "queued": pool.queued if replicas is None else replicas.queued,
+                "in_flight": in_flight,
+                "queued": queued,
                 "queue_size": pool.policy.queue.size,
                 "rotation": len(pool.rotation),
                 "workers": len(pool.endpoints),
@@ -190,7 +191,9 @@ class Feed:
         if replicas is not None:
             troubles += troubles_of(replicas)
         if not view.telemetry.config_ok:
-            troubles.append("The pool's file cannot be accepted: the last good one is in force.")
+            troubles.append(
+                "The pool's newest spec cannot be accepted: the last good one is in force."
+            )
         if view.probe_ignored:
             troubles.append("Every worker fails the probe: it is not obeyed.")
         watch = view.discovery

@@ -3,7 +3,7 @@
 | what happened                                       | sent again                               |
 |-----------------------------------------------------|------------------------------------------|
 | nothing of the request was written                  | always, any method, outside the budget   |
-| written, connection died before a final status line | idempotent methods; `Idempotency-Key`;   |
+| written, died before anything was passed on         | idempotent methods; `Idempotency-Key`;   |
 |                                                     | any method if `retry.non_idempotent`     |
 | no first byte in time                               | the same, if `retry.on_timeout`          |
 | the worker answered a status that means "full"      | always, any method, outside the budget   |

@@ -52,6 +52,9 @@ PREFIX = "LEASTWISE_"
 WITHOUT_FLAG = frozenset({"admin_token"})
 """Settings by variable alone: everybody on the machine can read a process's flags."""
 
+OF_OTHERS = frozenset({"LEASTWISE_ADMIN"})
+"""Variables that are no settings and no typos either: `leastwise top` reads them."""
+
 _SERVICE_LINK = re.compile(
     PREFIX + r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?"
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
@@ -203,8 +206,8 @@ class Settings(BaseSettings):
     """Whether spans are made of requests, by OpenTelemetry: see OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     timing_headers: Switch = True
-    """Whether answers say how they came about, by X-Leastwise-Attempts, X-Leastwise-Worker and
-    Server-Timing."""
+    """Whether answers say how they came about, by Server-Timing, X-Leastwise-Worker and
+    X-Leastwise-Attempts."""
 
     @field_validator("admin_token_file")
     @classmethod
@@ -269,6 +272,7 @@ def _unknown_variables(model: type[BaseSettings]) -> list[Problem]:
         for name in sorted(os.environ)
         if name.upper().startswith(PREFIX)
         and name.upper() not in known
+        and name.upper() not in OF_OTHERS
         and not _SERVICE_LINK.fullmatch(name.upper())
     ]
 

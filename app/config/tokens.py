@@ -1,10 +1,11 @@
 """The admin port's token: from a variable, or from a file that may change.
 
-Read by `app.admin.auth`, which demands it, and by `app.operator`, which brings it. The token itself
-is never written anywhere: not to an answer, a log or an error.
+Read by `app.admin.auth`, which demands it, and by `app.operator` and `leastwise top`, which bring
+it. The token itself is never written anywhere: not to an answer, a log or an error.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -74,3 +75,14 @@ def token_of(settings: NamesToken) -> Callable[[], str] | None:
     if settings.admin_token is not None:
         return settings.admin_token.get_secret_value
     return None
+
+
+def token_at(path: Path | None) -> Callable[[], str | None]:
+    """Return what tells the token of a reader who has no settings: `leastwise top`.
+
+    It is in the file, or without one in the variable; else there is none. Raises `ConfigError`.
+    """
+    if path is not None:
+        return TokenFile(path)
+    given = os.environ.get(variable("admin_token")) or None
+    return lambda: given

@@ -223,7 +223,10 @@ class HealthSpec(_Spec):
 
     model_config = ConfigDict(
         json_schema_extra=_rule(
-            "duration(self.recheckMax) >= duration(self.recheck)",
+            # An API server also checks a rule against the CRD's own default of the whole part,
+            # {}, in which nothing has been filled in yet; of an object, both are always there.
+            "!has(self.recheck) || !has(self.recheckMax) "
+            "|| duration(self.recheckMax) >= duration(self.recheck)",
             "must be at least recheck",
             "recheckMax",
         )

@@ -81,19 +81,26 @@ def _load_library() -> None:
 def _find_kubeconfig(given: Path | None) -> str:
     """Return the name of the kubeconfig, or of several with colons between; empty in a pod."""
     names = str(given or os.environ.get("KUBECONFIG", ""))
-    home = Path.home() / ".kube" / "config"
     if names:
-        if not any(Path(name).expanduser().exists() for name in names.split(os.pathsep) if name):
+        if not any(_expanded(name).exists() for name in names.split(os.pathsep) if name):
             raise SourceError(f"no such kubeconfig: {names}")
         return names
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return ""
+    home = _expanded("~/.kube/config")
     if home.exists():
         return str(home)
     raise SourceError(
         "no way to the Kubernetes API: this is no pod, and there is no kubeconfig; "
         "name one with --kubeconfig, LEASTWISE_KUBECONFIG or KUBECONFIG"
     )
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # no HOME, and a user of whom the image knows nothing, as a pod's may be
+        return Path(name)
 
 
 def _read_service_account(configuration: "Configuration", directory: Path) -> str:

@@ -33,10 +33,17 @@ _FOLDED: Final = bytes(
 )
 _TOKENS: Final = bytes(byte if re.match(TOKEN, bytes([byte])) else 0 for byte in range(256))
 
+# How a field is treated, by the tables that `treatments` makes. A well-known name that is only
+# passed on stands there too: it need not be checked letter by letter.
 UNKNOWN: Final = 0
 PASSED: Final = 1
-"""What a table of field names says of those that it does not have, and of those that are only
-passed on: a well-known name need not be checked letter by letter."""
+LENGTH: Final = 2
+CONNECTION: Final = 3
+CODING: Final = 4
+UPGRADE: Final = 5
+DROPPED: Final = 6
+OWN: Final = 7
+"""From here on: what requests alone, or responses alone, have; see `Head.take_own`."""
 
 _WELL_KNOWN: Final = b"""
 accept accept-encoding accept-language authorization cache-control content-encoding content-type
@@ -51,9 +58,20 @@ x-frame-options
 """.split()
 
 
-def treatments(of_ours: dict[bytes, int]) -> dict[bytes, int]:
+def treatments(own: dict[bytes, int]) -> dict[bytes, int]:
     """Make the table of field names, in lower case, with how each is treated."""
-    return dict.fromkeys(_WELL_KNOWN, PASSED) | of_ours
+    return (
+        dict.fromkeys(_WELL_KNOWN, PASSED)
+        | {
+            b"content-length": LENGTH,
+            b"connection": CONNECTION,
+            b"transfer-encoding": CODING,
+            b"upgrade": UPGRADE,
+            b"proxy-connection": DROPPED,
+            b"te": DROPPED,
+        }
+        | own
+    )
 
 
 class Head:
@@ -94,6 +112,63 @@ class Head:
 
         self.upgrade: bytes | None = None
         """The protocol asked for, in lower case, if `Connection` says upgrade too."""
+
+    def take_fields(self, data: bytes, lines: list[bytes], table: dict[bytes, int]) -> bool:
+        """Read the fields; return whether all are well formed. Raises `ProtocolError`.
+
+        `lines` are those of the head that `data` begins with, in lower case; the first of them
+        was read already.
+        """
+        at = len(lines[0]) + 2  # where the line begins in `data`
+        kept = at  # where the lines begin that are passed on and not yet in `passed`
+        passed: list[bytes] = []
+        options: list[bytes] = []
+        respelled = False
+        for number in range(1, len(lines)):
+            line = lines[number]
+            name, colon, _ = line.partition(b":")
+            behind = at + len(line) + 2
+            kind = table.get(name, UNKNOWN)
+            if not colon or (kind == UNKNOWN and not is_token(name)):
+                return False
+            if kind > PASSED:
+                value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
+                if kind >= OWN:
+                    as_it_is = self.take_own(kind, name, value)
+                else:
+                    as_it_is = self._take(kind, value, options)
+                if not as_it_is:
+                    respelled = respelled or kind == LENGTH
+                    passed.append(data[kept:at])
+                    kept = behind
+            at = behind
+        self.fields = data[kept:at]
+        if passed:
+            passed.append(self.fields)
+            if respelled:
+                passed.append(b"Content-Length: %d\r\n" % (self.content_length or 0))
+            self.fields = b"".join(passed)
+        if options:
+            take_connection(self, options)
+        else:
+            self.upgrade = None
+        return True
+
+    def _take(self, kind: int, value: bytes, options: list[bytes]) -> bool:
+        """Read a field that both kinds of heads have; return whether its line is passed on."""
+        if kind == LENGTH:
+            return take_length(self, value)
+        if kind == CONNECTION:
+            options.append(value)
+        elif kind == CODING:
+            take_coding(self, value)
+        elif kind == UPGRADE:
+            self.upgrade = value.lower() if self.upgrade is None else b"several"
+        return False
+
+    def take_own(self, kind: int, name: bytes, value: bytes) -> bool:
+        """Read a field of `OWN` or above; return whether its line is passed on."""
+        raise NotImplementedError
 
 
 def folded(head: bytes) -> list[bytes] | None:

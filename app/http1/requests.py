@@ -13,16 +13,13 @@ from typing import Final
 
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
-    PASSED,
+    DROPPED,
+    OWN,
     TOKEN,
-    UNKNOWN,
     Head,
     folded,
     is_token,
     malformed_field,
-    take_coding,
-    take_connection,
-    take_length,
     treatments,
     without,
 )
@@ -31,17 +28,11 @@ _REQUEST_LINE: Final = re.compile(
     rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/1\.([01])\r\n"
 )
 
-# How a field is treated, beside `UNKNOWN` and `PASSED`.
-_HOST_FIELD: Final = 2
-_LENGTH: Final = 3
-_KEY: Final = 4
-_CONNECTION: Final = 5
-_CODING: Final = 6
-_UPGRADE: Final = 7
-_EXPECT: Final = 8
-_REQUEST_ID: Final = 9
-_TRAIL: Final = 10
-_DROPPED: Final = 11
+_HOST_FIELD: Final = OWN
+_KEY: Final = OWN + 1
+_EXPECT: Final = OWN + 2
+_REQUEST_ID: Final = OWN + 3
+_TRAIL: Final = OWN + 4
 _LOOKALIKES: Final = [
     b"x" + first + middle + second + last
     for middle, lasts in ((b"forwarded", (b"for", b"proto", b"host")), (b"request", (b"id",)))
@@ -54,18 +45,14 @@ _LOOKALIKES: Final = [
 _FIELDS: Final = treatments(
     {
         b"host": _HOST_FIELD,
-        b"content-length": _LENGTH,
         b"idempotency-key": _KEY,
-        b"connection": _CONNECTION,
-        b"transfer-encoding": _CODING,
-        b"upgrade": _UPGRADE,
         b"expect": _EXPECT,
-        **dict.fromkeys(_LOOKALIKES, _DROPPED),
+        **dict.fromkeys(_LOOKALIKES, DROPPED),
         **dict.fromkeys(
             (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"), _TRAIL
         ),
         b"x-request-id": _REQUEST_ID,
-        **dict.fromkeys((b"keep-alive", b"proxy-connection", b"te", b"http2-settings"), _DROPPED),
+        **dict.fromkeys((b"keep-alive", b"http2-settings"), DROPPED),
     }
 )
 _NOTHING_CAME: Final[dict[bytes, bytes]] = {}
@@ -120,6 +107,28 @@ class RequestHead(Head):
         """Whether body bytes follow."""
         return self.chunked or bool(self.content_length)
 
+    def take_own(self, kind: int, name: bytes, value: bytes) -> bool:
+        """Read a field of a request; return whether its line is passed on."""
+        if kind == _HOST_FIELD:
+            if self.host is not None:
+                raise ProtocolError("Host is there twice")
+            self.host = value
+            return True
+        if kind == _KEY:
+            self.keyed = True
+            return True
+        if kind == _REQUEST_ID:
+            self.request_id = value
+        elif kind == _TRAIL:
+            before = self.forwarded.get(name)
+            came = value if before is None else before + b", " + value
+            self.forwarded = self.forwarded | {name: came}
+        else:
+            if value.lower() != b"100-continue":
+                raise ProtocolError("Expect: only 100-continue is understood", 417)
+            self.expects_continue = self.minor == 1
+        return False
+
 
 def parse_request(raw: bytes) -> RequestHead:
     """Take a request's head apart; `raw` ends with the empty line. Raises `ProtocolError`."""
@@ -141,7 +150,7 @@ def read_request(data: bytes) -> RequestHead | None:
     if not lines:
         return None
     head = _request_line(data[: len(lines[0])], len(text) + 4, len(lines) - 1)
-    if head is None or not _take_fields(head, data, lines):
+    if head is None or not head.take_fields(data, lines, _FIELDS):
         return None
     _check(head)
     return head
@@ -173,76 +182,6 @@ def _request_line(line: bytes, size: int, count: int) -> RequestHead | None:
     if not target or _FRAGMENT in target or _TAB in target or not is_token(method):
         return None
     return RequestHead(method, target, minor, size, count)
-
-
-def _take_fields(head: RequestHead, data: bytes, lines: list[bytes]) -> bool:
-    """Read the fields; return whether all are well formed.
-
-    `lines` are those of the head in `data`, in lower case; the first of them was read already.
-    """
-    at = len(lines[0]) + 2  # where the line begins in `data`
-    kept = at  # where the lines begin that are passed on and not yet in `passed`
-    passed: list[bytes] = []
-    options: list[bytes] = []
-    respelled = False
-    for number in range(1, len(lines)):
-        line = lines[number]
-        name, colon, _ = line.partition(b":")
-        behind = at + len(line) + 2
-        kind = _FIELDS.get(name, UNKNOWN)
-        if not colon or (kind == UNKNOWN and not is_token(name)):
-            return False
-        if kind > PASSED:
-            value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
-            if not _take_field(head, kind, name, value, options):
-                respelled = respelled or kind == _LENGTH
-                passed.append(data[kept:at])
-                kept = behind
-        at = behind
-    head.fields = data[kept:at]
-    if passed:
-        passed.append(head.fields)
-        if respelled:
-            passed.append(b"Content-Length: %d\r\n" % (head.content_length or 0))
-        head.fields = b"".join(passed)
-    if options:
-        take_connection(head, options)
-    else:
-        head.upgrade = None
-    return True
-
-
-def _take_field(
-    head: RequestHead, kind: int, name: bytes, value: bytes, options: list[bytes]
-) -> bool:
-    """Read a field that matters to us; return whether its line is passed on."""
-    if kind == _HOST_FIELD:
-        if head.host is not None:
-            raise ProtocolError("Host is there twice")
-        head.host = value
-        return True
-    if kind == _LENGTH:
-        return take_length(head, value)
-    if kind == _KEY:
-        head.keyed = True
-        return True
-    if kind == _CONNECTION:
-        options.append(value)
-    elif kind == _CODING:
-        take_coding(head, value)
-    elif kind == _REQUEST_ID:
-        head.request_id = value
-    elif kind == _TRAIL:
-        before = head.forwarded.get(name)
-        came = value if before is None else before + b", " + value
-        head.forwarded = head.forwarded | {name: came}
-    elif kind == _UPGRADE:
-        head.upgrade = value.lower() if head.upgrade is None else b"several"
-    elif kind == _EXPECT:
-        if value.lower() != b"100-continue":
-            raise ProtocolError("Expect: only 100-continue is understood", 417)
-        head.expects_continue = head.minor == 1
-    return False
 
 
 def _check(head: RequestHead) -> None:

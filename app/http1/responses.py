@@ -10,15 +10,11 @@ from typing import Final
 from app.http1.errors import ProtocolError
 from app.http1.fields import (
     FIELD_LINE,
-    UNKNOWN,
+    OWN,
     VALUE,
     Head,
     folded,
-    is_token,
     malformed_field,
-    take_coding,
-    take_connection,
-    take_length,
     treatments,
     without,
 )
@@ -26,27 +22,11 @@ from app.http1.fields import (
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: (" + VALUE + rb"*+))?\r\n")
 _STATUSES: Final = {b"%d" % status: status for status in range(100, 1000)}
 
-# How a field is treated, beside `UNKNOWN` and `PASSED`.
-_DATE: Final = 2
-_REQUEST_ID: Final = 3
-_LENGTH: Final = 4
-_CONNECTION: Final = 5
-_CODING: Final = 6
-_UPGRADE: Final = 7
-_KEEP_ALIVE: Final = 8
-_DROPPED: Final = 9
+_DATE: Final = OWN
+_REQUEST_ID: Final = OWN + 1
+_KEEP_ALIVE: Final = OWN + 2
 _FIELDS: Final = treatments(
-    {
-        b"content-length": _LENGTH,
-        b"date": _DATE,
-        b"x-request-id": _REQUEST_ID,
-        b"connection": _CONNECTION,
-        b"transfer-encoding": _CODING,
-        b"upgrade": _UPGRADE,
-        b"keep-alive": _KEEP_ALIVE,
-        b"proxy-connection": _DROPPED,
-        b"te": _DROPPED,
-    }
+    {b"date": _DATE, b"x-request-id": _REQUEST_ID, b"keep-alive": _KEEP_ALIVE}
 )
 _SHORTEST: Final = len(b"HTTP/1.1 200\r\n")
 _FINAL: Final = 200
@@ -75,6 +55,18 @@ class ResponseHead(Head):
 
         self.keep_alive_timeout: int | None = None
         """Seconds after which the worker closes the idle connection, if it says so."""
+
+    def take_own(self, kind: int, name: bytes, value: bytes) -> bool:  # noqa: ARG002 - requests'
+        """Read a field of a response; return whether its line is passed on."""
+        if kind == _DATE:
+            self.dated = True
+            return True
+        if kind == _REQUEST_ID:
+            self.identified = True
+            return True
+        timeout = _TIMEOUT.search(value)
+        self.keep_alive_timeout = int(timeout[1]) if timeout else None
+        return False
 
     def value(self, name: bytes) -> bytes | None:
         """Return the first value of a passed-on field; `name` in lower case."""
@@ -105,7 +97,7 @@ def read_response(data: bytes) -> ResponseHead | None:
     if not lines:
         return None
     head = _status_line(data[: len(lines[0]) + 2], len(text) + 4, len(lines) - 1)
-    if head is None or not _take_fields(head, data, lines):
+    if head is None or not head.take_fields(data, lines, _FIELDS):
         return None
     if head.content_length is not None:
         if head.chunked:
@@ -130,57 +122,3 @@ def _status_line(line: bytes, size: int, count: int) -> ResponseHead | None:
     if not has_reason or minor == 0:
         line = b"HTTP/1.1 " + line[9:12] + (line[12:] if has_reason else b" \r\n")
     return ResponseHead(status, line, minor, size, count)
-
-
-def _take_fields(head: ResponseHead, data: bytes, lines: list[bytes]) -> bool:
-    """Read the fields; return whether all are well formed. As in `requests`."""
-    at = len(lines[0]) + 2
-    kept = at
-    passed: list[bytes] = []
-    options: list[bytes] = []
-    respelled = False
-    for number in range(1, len(lines)):
-        line = lines[number]
-        name, colon, _ = line.partition(b":")
-        behind = at + len(line) + 2
-        kind = _FIELDS.get(name, UNKNOWN)
-        if not colon or (kind == UNKNOWN and not is_token(name)):
-            return False
-        if kind > _REQUEST_ID:
-            value = data[at + len(name) + 1 : behind - 2].strip(b"\t ")
-            if not _take_field(head, kind, value, options):
-                respelled = respelled or kind == _LENGTH
-                passed.append(data[kept:at])
-                kept = behind
-        elif kind == _DATE:
-            head.dated = True
-        elif kind == _REQUEST_ID:
-            head.identified = True
-        at = behind
-    head.fields = data[kept:at]
-    if passed:
-        passed.append(head.fields)
-        if respelled:
-            passed.append(b"Content-Length: %d\r\n" % (head.content_length or 0))
-        head.fields = b"".join(passed)
-    if options:
-        take_connection(head, options)
-    else:
-        head.upgrade = None
-    return True
-
-
-def _take_field(head: ResponseHead, kind: int, value: bytes, options: list[bytes]) -> bool:
-    """Read a field whose value matters; return whether its line is passed on."""
-    if kind == _LENGTH:
-        return take_length(head, value)
-    if kind == _CONNECTION:
-        options.append(value)
-    elif kind == _CODING:
-        take_coding(head, value)
-    elif kind == _UPGRADE:
-        head.upgrade = value.lower() if head.upgrade is None else b"several"
-    elif kind == _KEEP_ALIVE:
-        timeout = _TIMEOUT.search(value)
-        head.keep_alive_timeout = int(timeout[1]) if timeout else None
-    return False

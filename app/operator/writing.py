@@ -3,6 +3,7 @@
 Called by `operating`. `ApiWriter` has a client of its own, made again after a failure.
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -21,6 +22,12 @@ COMPONENT = "leastwise.io/operator"
 """Who reports, as Events name it."""
 
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+_TEST_FAILED = "the server rejected our request due to an error in our request"
+"""All that an API server says, with 422, of a JSON patch whose test failed. An object that is
+invalid would be named. (apiserver: `applyJSPatch`, `NewGenericServerResponse`.)"""
+
+_INVALID = HTTPStatus.UNPROCESSABLE_ENTITY
 _TIMEOUT = 10.0
 _JSON = "application/json"
 
@@ -28,10 +35,13 @@ _JSON = "application/json"
 class WriteError(Exception):
     """The API server refused, or was not reached. The text is for people."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, said: str = "") -> None:
         super().__init__(message)
         self.status = status
         """Of the answer; 0 if there was none."""
+
+        self.said = said
+        """The API server's own message; empty if there was none."""
 
 
 class ApiWriter:
@@ -48,12 +58,17 @@ class ApiWriter:
     async def status(self, pool: Identity, status: dict[str, Any]) -> bool:
         """Write a pool's status. Returns whether the pool is still there. Raises `WriteError`."""
         path = self._path(GROUP, VERSION, f"{PLURAL}/{pool.name}/status")
-        # With the UID: another pool of the same name shall not get it.
-        body = {"metadata": {"uid": pool.uid}, "status": status}
+        # Another pool of the same name shall not get it. A UID in a merge patch would not see to
+        # that: all but the status, the server takes from the object that is there.
+        body = [
+            {"op": "test", "path": "/metadata/uid", "value": pool.uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
         try:
-            await self.request("PATCH", path, body, MERGE_PATCH)
+            await self.request("PATCH", path, body, JSON_PATCH)
         except WriteError as error:
-            if error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+            replaced = error.status == _INVALID and error.said == _TEST_FAILED
+            if replaced or error.status == HTTPStatus.NOT_FOUND:
                 return False
             raise
         return True
@@ -100,8 +115,8 @@ class ApiWriter:
         if response.status >= HTTPStatus.BAD_REQUEST:
             if response.status == HTTPStatus.UNAUTHORIZED:
                 await self.close()
-            said = text[:500].decode(errors="replace")
-            raise WriteError(f"{verb} {path}: {response.status} {said}", response.status)
+            message = f"{verb} {path}: {response.status} {text[:500].decode(errors='replace')}"
+            raise WriteError(message, response.status, _message(text))
 
     # --- inside
 
@@ -131,6 +146,14 @@ class ApiWriter:
             },
         }
         return event | ({"series": _series(series)} if series.count > 1 else {})
+
+
+def _message(text: bytes) -> str:
+    """Read what a Status says; empty if it is none."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _series(series: Series) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The arbiter sends it to the others twice a second, as JSON. Durations are in sec
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from app.balancing.pool import Pool
@@ -123,6 +124,7 @@ def write(view: View) -> str:
     return json.dumps(asdict(view), separators=(",", ":"))
 
 
+@lru_cache(maxsize=1)  # who shows it asks again and again, for each pool
 def read(text: str) -> View | None:
     """Read what an arbiter of this or another version said; None if it makes no sense here."""
     try:

@@ -31,6 +31,8 @@ from app.proxy.exchange import Exchange
 from app.proxy.headers import new_request_id
 from app.proxy.replay import Replay
 from app.proxy.responses import Problem
+from app.proxy.unread import Unread
+from app.telemetry.endings import BAD_REQUEST, SLOW_REQUEST
 from app.telemetry.timing import attempts_line
 
 if TYPE_CHECKING:
@@ -340,9 +342,15 @@ class Downstream(ClientConnection):
 
     def _refuse(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
-        self._proxy.nowhere.stats.answers[problem.status] += 1
+        identifier = new_request_id()
+        nowhere = self._proxy.nowhere
+        nowhere.stats.answers[problem.status] += 1
+        if nowhere.requests is not None and nowhere.requests.log is not None:
+            late = problem is responses.HEAD_TIMEOUT
+            ended = Unread(problem.status, SLOW_REQUEST if late else BAD_REQUEST, identifier)
+            nowhere.requests.log.ended(ended)
         self.transport.write(
-            responses.serialise(problem, new_request_id(), keep_alive=False, with_body=True)
+            responses.serialise(problem, identifier, keep_alive=False, with_body=True)
         )
         self._part()
 

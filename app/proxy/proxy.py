@@ -37,7 +37,7 @@ class Proxy:
         self.on_room = _nothing
         """Called when a client's connection has ended; the listener's."""
 
-        self.nowhere = Backend(self, Pool(Policy(), name=""))
+        self.nowhere = Backend(self, Pool(Policy(), name="-"))
         """Has what no route fits, and what is no request: its pool is empty, and stays so."""
 
         self.backends: set[Backend] = set()

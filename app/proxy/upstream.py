@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _MAX_HEAD: Final = 64 * 1024
 _MAX_INTERIM: Final = 32
 _READ: Final = 256 * 1024
+_WHOLE: Final = 64 * 1024
+"""Bytes of a body, by its declared length, up to which an answer is passed on in one piece."""
+
 _SWITCHING: Final = 101
 _FINAL: Final = 200
 _BODYLESS: Final = frozenset({204, 304})
@@ -43,6 +46,7 @@ class Upstream:
         "_connections",
         "_decoder",
         "_due",
+        "_head",
         "_interim",
         "_keep_alive",
         "_named",
@@ -83,8 +87,14 @@ class Upstream:
         self._due = inf
         self._closed: asyncio.Future[None] | None = None
         self._buffer = b""
+        """Bytes read and not passed on yet: a part of a head, or a part of a short body."""
+
+        self._head: ResponseHead | None = None
+        """A short answer's, while the rest of it is awaited. Nothing of it has gone to the client:
+        should the worker die now, the request can still be sent to another."""
+
         self._decoder: Decoder | None = None
-        """Follows a response's body that did not come whole with its head."""
+        """Follows a response's body that is passed on as it comes."""
 
         self._interim = 0
         self._keep_alive = False
@@ -188,6 +198,9 @@ class Upstream:
             if self._decoder is not None:
                 self._read_body(exchange, self._decoder, data)
                 return
+            if self._head is not None:
+                self._begin_response(exchange, self._head, self._buffer + data)
+                return
             head = None if self._buffer else read_response(data)
             if head is not None and head.status >= _FINAL and head.size <= _MAX_HEAD:
                 self._begin_response(exchange, head, data[head.size :])
@@ -249,13 +262,18 @@ class Upstream:
             return None
         if now >= exchange.deadline:
             self._lost(Outcome.EXPIRED, "")
-        elif self._decoder is None and exchange.body.complete and not self.blocked:
+        elif not self._answering and exchange.body.complete and not self.blocked:
             self._lost(Outcome.TIMED_OUT, "")
         else:
             self._lost(Outcome.STALLED, "")
         return None
 
     # --- inside
+
+    @property
+    def _answering(self) -> bool:
+        """Whether the final response has begun."""
+        return self._decoder is not None or self._head is not None
 
     def _read_head(self, data: bytes) -> None:
         """Read the heads that are in `data`, up to the final one: interim, split, or garbage."""
@@ -283,7 +301,7 @@ class Upstream:
             exchange = self.exchange  # None if the client was lost over it
 
     def _begin_response(self, exchange: "Exchange", head: ResponseHead, data: bytes) -> None:
-        """Find the body's framing, and pass head and first bytes on together."""
+        """Find the body's framing, and pass head and first bytes on together; if short, all."""
         self._buffer = b""
         if head.keep_alive_timeout is not None:
             self.idle_for = max(0.0, head.keep_alive_timeout - 1.0)
@@ -291,8 +309,13 @@ class Upstream:
         if head.status in _BODYLESS or exchange.head.method == b"HEAD":
             length = 0
         if length is not None and len(data) >= length:  # all of it is here, which is usual
+            self._head = None
             self._reusable = head.keep_alive and len(data) == length
             exchange.response(head, data[:length], done=True, trailers=b"")
+            return
+        if length is not None and length <= _WHOLE and exchange.body.complete:
+            self._head, self._buffer = head, data
+            self._reckon(monotonic())
             return
         decoder: Decoder
         if length is not None:
@@ -345,7 +368,7 @@ class Upstream:
             return
         limit = None
         if not self._paused:
-            if self.blocked or self._decoder is not None:
+            if self.blocked or self._answering:
                 limit = timeouts.between_bytes
             elif exchange.body.complete:
                 limit = timeouts.first_byte

@@ -32,6 +32,7 @@ from app.discovery.kubernetes import KubernetesDiscovery
 from app.discovery.list_watch import Condition, Limits
 from app.discovery.pools import PoolWatch
 from app.discovery.slices import Family
+from app.peers.view import Standing
 from app.proxy.deadlines import TICK
 from app.proxy.listener import Listener
 from app.proxy.proxy import Proxy
@@ -39,6 +40,7 @@ from app.runtime.limits import most_connections, most_worker_connections, raise_
 from app.runtime.pools import Parts, Pools
 from app.runtime.replicas import make_runner
 from app.telemetry.access_log import AccessLog
+from app.telemetry.requests import RequestStats
 from app.telemetry.ring import Ring
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class Balancer:
 
         counted = settings.metrics or settings.access_log
         self._tracing = make_tracing() if settings.tracing else None
+        self._stray_log = self._access_log(self.proxy.nowhere.pool)
+        """Told of the requests that never reach a pool."""
+
+        nowhere = RequestStats(self._stray_log)
+        self.proxy.nowhere.requests = nowhere if counted else None
         self.pools = Pools(
             self.proxy,
             Parts(
@@ -147,11 +154,35 @@ class Balancer:
         return reasons
 
     @property
-    def discovery(self) -> Condition | None:
-        """How the watch is doing that all hangs on: of the WorkerPools, else of the workers."""
-        if self._pool_watch is not None:
-            return self._pool_watch.condition
-        return next((served.discovery for served in self.pools.served), None)
+    def pool_watch(self) -> Condition | None:
+        """How the watch of the WorkerPools is doing; None if the pool is that of a file."""
+        return None if self._pool_watch is None else self._pool_watch.condition
+
+    @property
+    def watches(self) -> list[Condition]:
+        """How each watch is doing: of the WorkerPools, and of each pool's EndpointSlices."""
+        watches = [self.pool_watch, *(served.discovery for served in self.pools.served)]
+        return [watch for watch in watches if watch is not None]
+
+    @property
+    def replicas(self) -> Standing | None:
+        """Where this replica stands among the others; None if it is alone."""
+        return None if self.peers is None else self.peers.standing()
+
+    @property
+    def rejected(self) -> Mapping[int, int]:
+        """Requests that were answered before they reached a pool, by status."""
+        return self.proxy.nowhere.stats.answers
+
+    @property
+    def client_connections(self) -> int:
+        """Open connections of clients."""
+        return len(self.proxy.downstreams)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is being stopped."""
+        return self._stop.is_set()
 
     def totals(self) -> dict[str, int]:
         """Counters since the start, by name."""
@@ -162,7 +193,7 @@ class Balancer:
             "retries": sum(sum(each.retries.values()) for each in stats),
             "answered_by_balancer": sum(sum(each.answers.values()) for each in stats),
             "clients_gone": sum(each.clients_gone for each in stats),
-            "client_connections": len(self.proxy.downstreams),
+            "client_connections": self.client_connections,
             "worker_connections": sum(backend.connections.open for backend in backends),
         }
 
@@ -209,6 +240,8 @@ class Balancer:
                 if self.peers is not None:
                     await self.peers.stop()
                 self.pools.stop()
+                if self._stray_log is not None:
+                    self._stray_log.close()
                 for part in parts:
                     part.cancel()
         finally:
@@ -253,6 +286,8 @@ class Balancer:
             now = monotonic()
             self.proxy.tick(now)
             self.pools.tick(now)
+            if self._stray_log is not None:
+                self._stray_log.tick(now)
 
     async def _watch_pools(self) -> None:
         if self._pool_watch is not None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from app.admin.replicas import load_of_all
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.lease import Outcome
 from app.balancing.pool import Pool
@@ -49,12 +50,14 @@ class ServedPool:
         self.worker_pool = worker_pool
         """The spec in force."""
 
+        self._proxy = proxy
+        self._peers = parts.peers
         # By name also where it is that of a file: replicas of one release may have it either way.
         self.pool = Pool(worker_pool.policy(), name=worker_pool.name, key=key or worker_pool.name)
         self.backend = proxy.add(self.pool)
         self.access_log = parts.access_log(self.pool)
         self.telemetry = Telemetry(
-            self.pool, lambda: sum(self.retries.values()), self.access_log, parts.ring
+            self.pool, lambda: sum(self.retries.values()), self.access_log, parts.ring, self.load
         )
         self.backend.requests = self.telemetry.requests if parts.counted else None
         self.backend.events = self.telemetry.events
@@ -80,8 +83,6 @@ class ServedPool:
         self.naming: Callable[[EndpointSpec], EndpointSpec] | None = None
         """Gives endpoints other names, for who shows them; None in ordinary runs."""
 
-        self._proxy = proxy
-        self._peers = parts.peers
         if self._peers is not None:
             self._peers.add_pool(self.pool)
         self._unready = parts.unready
@@ -110,6 +111,13 @@ class ServedPool:
     def replicas(self) -> Standing | None:
         """Where this replica stands among the others; None if it is alone."""
         return None if self._peers is None else self._peers.standing()
+
+    def load(self) -> tuple[int, int]:
+        """Count the requests at workers, and those that wait: of all replicas, where known."""
+        peers = self._peers
+        if peers is None or peers.replica.arbiter is not None:  # the arbiter's pool has them all
+            return self.pool.in_flight, self.pool.queued
+        return load_of_all(peers.standing(), self.pool)
 
     def connections(self) -> tuple[int, int]:
         """Count the open connections of clients (of all pools), and those to its workers."""

@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import sys
+from datetime import UTC, datetime
 from typing import Literal
 
 import uvloop
@@ -25,8 +26,9 @@ class _JsonFormatter(logging.Formatter):
     """One JSON object a line; what a record brings as `fields` stands beside its message."""
 
     def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC)
         entry: dict[str, object] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

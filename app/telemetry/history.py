@@ -1,5 +1,8 @@
 """The pool's last ten minutes, a row a second: kept here, so that a page opened late sees them.
 
+With several replicas, what is under way and what waits is that of all of them, as the slots are;
+the requests that ended are those of this replica.
+
 `History.run` is a task of the composition root. A row is what was so at that moment, and what had
 changed since the row before.
 """
@@ -27,7 +30,11 @@ class Row(NamedTuple):
     """Seconds since 1970."""
 
     in_flight: int
+    """Requests at workers, of all replicas where that is known."""
+
     queued: int
+    """Requests that wait, likewise."""
+
     slots: int | None
     """How many requests the workers in rotation may have together; None without a cap."""
 
@@ -35,13 +42,13 @@ class Row(NamedTuple):
     """How many are in rotation."""
 
     ended: int
-    """Requests that ended within the step."""
+    """Requests of this replica that ended within the step."""
 
     failed: int
     """Those of them that were answered 5xx or not at all."""
 
     retried: int
-    """Attempts within the step that were sent again."""
+    """Attempts of this replica within the step that were sent again."""
 
     p50: float | None
     """Half of those that ended took at most so long, in seconds; None if none did."""
@@ -50,7 +57,11 @@ class Row(NamedTuple):
 
 
 class History:
-    """The rows of one pool. `retries` tells how many attempts were sent again since the start."""
+    """The rows of one pool.
+
+    `retries` tells how many attempts were sent again since the start, `load` how many requests
+    are at workers and how many wait (without it: those that the pool knows of).
+    """
 
     def __init__(
         self,
@@ -58,11 +69,13 @@ class History:
         stats: RequestStats,
         retries: Callable[[], int],
         wall: Callable[[], float] = time.time,
+        load: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         self._pool = pool
         self._stats = stats
         self._retries = retries
         self._wall = wall
+        self._load = load or (lambda: (pool.in_flight, pool.queued))
         self._rows: deque[Row] = deque(maxlen=KEPT)
         self._counts = list(stats.duration.counts)
         self._classes = list(stats.classes)
@@ -94,10 +107,11 @@ class History:
         ended = [now - before for now, before in zip(counts, self._counts, strict=True)]
         by_class = [now - before for now, before in zip(classes, self._classes, strict=True)]
         cap = pool.policy.max_in_flight
+        in_flight, queued = self._load()
         row = Row(
             at=round(self._wall(), 3),
-            in_flight=pool.own_in_flight,
-            queued=pool.own_queued,
+            in_flight=in_flight,
+            queued=queued,
             slots=None if cap is None else cap * len(pool.rotation),
             workers=len(pool.rotation),
             ended=sum(ended),

@@ -64,7 +64,7 @@ class EndedRequest(Protocol):
 
     @property
     def answered_at(self) -> float:
-        """When the final response's head came, or our own answer was given."""
+        """When the final response's head was passed on, or our own answer was given."""
 
     @property
     def ended_at(self) -> float:

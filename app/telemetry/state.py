@@ -23,14 +23,15 @@ class Telemetry:
         retries: Callable[[], int],
         log: RequestLog | None = None,
         ring: Ring | None = None,
+        load: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         """Observe `pool`; `retries` tells how many attempts were sent again since the start.
 
-        `ring` is the balancer's; without one it has its own.
+        `ring` is the balancer's; without one it has its own. `load` is the history's.
         """
         self.requests = RequestStats(log)
         self.events = Events(pool, ring or Ring())
-        self.history = History(pool, self.requests, retries)
+        self.history = History(pool, self.requests, retries, load=load)
         self.boot = self.events.instance
         """Another in each process: a page that sees it change knows of the restart."""
 
@@ -45,4 +46,4 @@ class Telemetry:
         """Set when the process ends: whoever follows it stops."""
 
         self.config_ok = True
-        """Whether the pool's file, as it stands, is in force."""
+        """Whether the pool's newest spec is in force; else the last good one is."""

@@ -124,7 +124,7 @@ async def messages(admin: str, token: str | None, pool: str = "") -> AsyncIterat
 def _check(response: httpx.Response, url: str, pool: str) -> None:
     status = response.status_code
     if status in _UNAUTHORIZED:
-        raise FeedError(f"{url} answers {status}: give --token, or another one")
+        raise FeedError(f"{url} answers {status}: give --token-file, or another one")
     if status == httpx.codes.NOT_FOUND and "pools" in (said := _json(response)):
         raise WhichPoolError(pool, said["pools"])
     kind = response.headers.get("content-type", "")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 
 from rich.console import Console
@@ -9,6 +10,9 @@ from rich.live import Live
 
 from app.top.feed import FeedError, Picture, WhichPoolError, messages
 from app.top.screen import draw, draw_pools
+
+Token = Callable[[], str | None]
+"""What tells the admin token, if there is one: asked at each connection, since it may change."""
 
 _PIPED = 160
 """Columns where there is no terminal."""
@@ -18,7 +22,7 @@ _RETRY = 1.0
 """Seconds between two tries to come back."""
 
 
-def once(admin: str, token: str | None, pool: str, *, output: str, order: str) -> int:
+def once(admin: str, token: Token, pool: str, *, output: str, order: str) -> int:
     """Print how things stand now, as a table or as JSON; return the exit code."""
     console = Console()
     if not console.is_terminal:
@@ -34,7 +38,7 @@ def once(admin: str, token: str | None, pool: str, *, output: str, order: str) -
     return EXIT_SHOWN
 
 
-def live(admin: str, token: str | None, pool: str, *, order: str) -> int:
+def live(admin: str, token: Token, pool: str, *, order: str) -> int:
     """Show it until Ctrl-C; return the exit code. A balancer that goes is waited for."""
     console = Console()
     with suppress(KeyboardInterrupt):
@@ -42,16 +46,16 @@ def live(admin: str, token: str | None, pool: str, *, order: str) -> int:
     return EXIT_SHOWN
 
 
-async def _first(admin: str, token: str | None, pool: str) -> Picture:
+async def _first(admin: str, token: Token, pool: str) -> Picture:
     picture = Picture()
-    feed = messages(admin, token, pool)
+    feed = messages(admin, token(), pool)
     async for message in feed:
         picture.take(message)
         return picture
     raise FeedError(f"{admin} tells nothing")
 
 
-async def _follow(console: Console, admin: str, token: str | None, pool: str, order: str) -> int:
+async def _follow(console: Console, admin: str, token: Token, pool: str, order: str) -> int:
     picture = Picture()
     with Live(console=console, auto_refresh=False, screen=True) as screen:
 
@@ -60,7 +64,7 @@ async def _follow(console: Console, admin: str, token: str | None, pool: str, or
 
         while True:
             try:
-                async for message in messages(admin, token, pool):
+                async for message in messages(admin, token(), pool):
                     picture.take(message)
                     show()
             except FeedError as error:

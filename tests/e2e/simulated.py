@@ -292,8 +292,11 @@ class SimulatedCluster:
                 host, _, port = target.rpartition(":")
                 answer = await self._client.get(f"http://{host}:{int(port) + 1}/readyz?verbose")
                 assert answer.is_success, answer.text
-                told = answer.json()["discovery"]
-                if told["watching"] or told["last_contact_seconds_ago"] < seconds:
+                watches = answer.json()["discovery"]
+                if not watches or any(
+                    watch["watching"] or watch["last_contact_seconds_ago"] < seconds
+                    for watch in watches
+                ):
                     return False
             return bool(self.targets())
 

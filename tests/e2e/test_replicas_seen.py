@@ -1,7 +1,7 @@
 """What people see of several replicas: the dashboard of one of them while the arbiter is killed."""
 
 import re
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
 
 import pytest
@@ -34,6 +34,17 @@ def part(seen: Seen, pod: str) -> Any:
     return seen.page.locator(f'#replicas tr[data-replica="{pod}"] .chip')
 
 
+async def heard(seen: Seen, first: str, other: str) -> None:
+    """What a screen reader finds: a region of that name, with a table that it can read."""
+    table = seen.page.get_by_role("region", name="Replicas").get_by_role("table")
+    await expect(table.get_by_role("columnheader")).to_have_text(
+        ["replica", "part", "holds", "waiting"]
+    )
+    assert set(await table.get_by_role("rowheader").all_inner_texts()) == {first, other}
+    row = table.get_by_role("row").filter(has=seen.page.get_by_role("rowheader", name=first))
+    await expect(row.get_by_role("cell").first).to_have_text("decides for all")
+
+
 async def test_who_decides_and_what_each_holds(cluster: SimulatedCluster) -> None:
     first = await arbiter(cluster)
     balancers = await cluster.pods("lb")
@@ -47,7 +58,17 @@ async def test_who_decides_and_what_each_holds(cluster: SimulatedCluster) -> Non
         await expect(in_flight).to_have_text("4 of 4", timeout=SLOW)  # of both replicas together
         held = seen.page.locator(f'#replicas tr[data-replica="{first}"] td').nth(1)
         await expect(held).to_have_text(re.compile("^[1-9]"), timeout=SLOW)
+        # The charts and the tiles of what is under way are of both, the counts of this one.
+        await expect(seen.tile("in flight")).to_have_text("20", timeout=SLOW)
+        chart = seen.page.locator("figcaption").first
+        await expect(chart).to_contain_text(re.compile("in flight 20.*slots 20"), timeout=SLOW)
+        for own in await seen.page.locator(".own").all():
+            await expect(own).to_have_text(re.compile("of this replica"))
+            assert await own.is_visible()
+        failed = seen.page.locator('[data-tile="failed"] small')
+        await expect(failed).to_have_text("last 10 min, of this replica")
         await seen.accessible()
+        await heard(seen, first, other)
         await seen.screenshot("dashboard-replicas")
         await cluster.signal(first, SIGKILL)
         await expect(part(seen, other)).to_have_text("decides for all", timeout=SLOW)
@@ -55,4 +76,10 @@ async def test_who_decides_and_what_each_holds(cluster: SimulatedCluster) -> Non
         # it had is known to be over.
         await expect(part(seen, first)).to_have_text(["asks for each slot"], timeout=SLOW)
         await expect(seen.page.locator("#troubles")).to_be_hidden(timeout=SLOW)
+        await expect(held).to_have_text(re.compile("^[1-9]"), timeout=SLOW)
+        await cluster.signal(first, SIGSTOP)
+        alert = seen.page.get_by_role("alert")  # read out at once, whatever one is reading
+        await expect(alert).to_contain_text(f"{first} is not heard any more", timeout=SLOW)
+        await cluster.signal(first, SIGCONT)
+        await expect(alert).to_be_hidden(timeout=SLOW)
         await load.stop()

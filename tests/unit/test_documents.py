@@ -15,10 +15,14 @@ from app.runtime.limits import RESERVE
 ROOT = Path(__file__).parents[2]
 THREATS = (ROOT / "docs" / "THREAT_MODEL.md").read_text()
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text()
-FOLDERS = {"unit": "tests/unit", "compare": "tests/compare"} | {
+FOLDERS = {name: f"tests/{name}" for name in ("unit", "compare", "integration")} | {
     name: f"tests/integration/{name}" for name in ("proxy", "process")
 }
-NAMED = sorted(set(re.findall(r"`((?:unit|compare|proxy|process)/[^`]*)`", THREATS)))
+NAMED = sorted(set(re.findall(rf"`((?:{'|'.join(FOLDERS)})/[^`]*)`", THREATS)))
+LINK = re.compile(
+    r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)|^\[[^\]]+\]: (?!https?:)(\S+)$", re.MULTILINE
+)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_threat_model_names_tests() -> None:
@@ -29,6 +33,35 @@ def test_the_threat_model_names_tests() -> None:
 def test_a_test_that_the_threat_model_names_exists(named: str) -> None:
     folder, _, rest = named.partition("/")
     assert (ROOT / FOLDERS[folder] / rest).exists()
+
+
+def test_the_threat_model_counts_the_cases() -> None:
+    cases = len(list((ROOT / "tests" / "compare" / "cases").glob("*.vtc")))
+    assert f"({cases} cases, " in THREATS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_links_to_files_that_the_repository_has(page: Path) -> None:
+    """As they are followed there; those of the built site are `make docs`'s to hold."""
+    linked = [target for match in LINK.findall(page.read_text()) for target in match if target]
+    assert [target for target in linked if not (page.parent / target).exists()] == []
+
+
+def test_the_sites_navigation_names_pages_that_exist() -> None:
+    """`make docs` fails for others; this tells it without the site's tools."""
+    nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+    named = re.findall(r"^ +- .+: (\S+)", nav, re.MULTILINE)
+    assert len(named) > 10
+    made = {"fields.md"}  # by scripts/site.py
+    assert [page for page in named if not (ROOT / "docs" / page).exists()] == [*made]
+
+
+def test_the_core_is_as_short_as_is_said() -> None:
+    files = (ROOT / "app" / "balancing").glob("*.py")
+    lines = sum(len(path.read_text().splitlines()) for path in files)
+    for name in ("README.md", "docs/comparison.md"):
+        (said,) = re.findall(r"is\s+([\d,]+)\s+lines\s+without\s+I/O", (ROOT / name).read_text())
+        assert int(said.replace(",", "")) == round(lines, -2), name
 
 
 def rows(heading: str) -> dict[str, list[str]]:
@@ -44,7 +77,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 
 
 def test_the_methods_that_are_sent_again() -> None:
-    row = rows("What is sent again")["written, and the connection died before a final status line"]
+    row = rows("What is sent again")["written, and the connection died before anything of the answer was passed on"]
     assert set(re.findall("[A-Z]{3,}", row[0])) == {method.decode() for method in IDEMPOTENT}
 
 

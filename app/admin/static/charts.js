@@ -1,4 +1,5 @@
 // Three charts over the last minutes, with the events as marks. Drawn as SVG paths, once a second.
+// With several replicas the first is about all of them; `own` says of which that is not so.
 // Each can be read by pointer and by the arrow keys; what is pointed at is said in its caption.
 
 import { duration, number, time } from "./words.js";
@@ -10,9 +11,9 @@ const LEAST_SPAN = 60, MOST_SPAN = 600;
 const CHARTS = [
   { title: "Requests at workers and waiting", format: number, series: [
     ["in_flight", "in flight", "s-main"], ["queued", "waiting", "s-warn"], ["slots", "slots", "s-soft"]] },
-  { title: "Requests ended per second", format: number, series: [
+  { title: "Requests ended per second", own: true, format: number, series: [
     ["ended", "ended", "s-main"], ["failed", "failed", "s-bad"], ["retried", "sent again", "s-warn"]] },
-  { title: "How long requests took", format: duration, series: [
+  { title: "How long requests took", own: true, format: duration, series: [
     ["p50", "half within", "s-main"], ["p99", "99 % within", "s-warn"]] },
 ];
 
@@ -35,10 +36,15 @@ export function draw(allRows, allEvents, at) {
   for (const chart of charts) render(chart, shown, marks, since, length);
 }
 
-function make({ title, format, series }) {
+function make({ title, own, format, series }) {
   const figure = document.createElement("figure");
   const caption = figure.appendChild(document.createElement("figcaption"));
-  caption.appendChild(document.createElement("b")).textContent = title;
+  const name = caption.appendChild(document.createElement("b"));
+  name.textContent = title;
+  if (own) {
+    const note = name.appendChild(document.createElement("small"));
+    [note.className, note.hidden, note.textContent] = ["own", true, " of this replica"];
+  }
   const readouts = series.map(([, , style]) => {
     const readout = caption.appendChild(document.createElement("span"));
     readout.className = style;

@@ -96,6 +96,8 @@ function item(event) {
 
 function showPool({ pool, troubles, watch, replicas: all }) {
   replicas.show(all);
+  const own = all === null ? "" : ", of this replica";
+  for (const note of document.querySelectorAll(".own")) note.hidden = all === null;
   document.title = `${pool.in_flight} in flight · ${pool.name} · leastwise`;
   get("pool").textContent = `pool ${pool.name}`;
   const list = get("troubles");
@@ -117,11 +119,11 @@ function showPool({ pool, troubles, watch, replicas: all }) {
     ["in flight", number(pool.in_flight), slots],
     ["waiting", number(pool.queued), `of ${number(pool.queue_size)}`],
     ["workers in rotation", number(pool.rotation), `of ${number(pool.workers)}`],
-    ["requests a second", recent.length ? (sum("ended") / recent.length).toFixed(1) : "–", "last 10 s"],
-    ["half take at most", duration(recent.findLast((row) => row.p50 !== null)?.p50), ""],
-    ["failed", number(failed), "last 10 min"],
-    ["sent again", number(pool.retried), "since the start"],
-    ["connections", number(pool.client_connections), `clients, ${number(pool.worker_connections)} to workers`],
+    ["requests a second", recent.length ? (sum("ended") / recent.length).toFixed(1) : "–", `last 10 s${own}`],
+    ["half take at most", duration(recent.findLast((row) => row.p50 !== null)?.p50), own.slice(2)],
+    ["failed", number(failed), `last 10 min${own}`],
+    ["sent again", number(pool.retried), `since the start${own}`],
+    ["connections", number(pool.client_connections), `clients, ${number(pool.worker_connections)} to workers${own}`],
     ...(watch ? [["watch", watch.up ? "up" : "down", watch.name]] : []),
   ]);
 }

@@ -4,16 +4,21 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* 50 characters at most, so that a suffix fits into the 63 of a Service's name. */}}
+{{/*
+50 characters at most, so that a suffix fits into the 63 of a Service's name. Helm allows releases
+`a.b` and `1lb`, and Kubernetes no such Service: better said before half of the objects are made.
+*/}}
 {{- define "lb.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
+{{- $full = $full | trunc 50 | trimSuffix "-" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
+{{- fail (printf "%s would be the Services' name, which is of a-z 0-9 -, begins with a letter and ends with a letter or digit: choose another name for the release, or fullnameOverride" $full) -}}
+{{- end -}}
+{{- $full -}}
 {{- end }}
 
 {{- define "lb.serviceAccountName" -}}

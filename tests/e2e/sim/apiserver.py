@@ -7,6 +7,7 @@ ERROR event on a stream that began well, and bookmarks come where they are allow
 
 import asyncio
 import base64
+import copy
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
@@ -198,16 +199,21 @@ class ApiServer:
         return self._write(request, obj)
 
     async def _patch(self, request: web.Request) -> web.Response:
-        """Merge, as of RFC 7386; other kinds of patches are not simulated."""
+        """Merge, as of RFC 7386, or follow a JSON patch, as of RFC 6902 (tests and additions)."""
         info = request.match_info
         found = self.store.get(info["resource"], info["namespace"], info["name"])
         if found is None:
             raise KeyError(info["name"])
-        patch = self._noted("patch", request, await request.json())
-        uid = patch.get("metadata", {}).get("uid", found["metadata"]["uid"])
-        if uid != found["metadata"]["uid"]:
-            raise Conflict(f"Precondition failed: UID in precondition: {uid}")
-        return self._write(request, _merge(found, patch))
+        patch: Any = await request.json()
+        self._noted("patch", request, patch)
+        if request.content_type == "application/json-patch+json":
+            return self._write(request, _follow(found, patch))
+        merged = _merge(found, patch)
+        uid = merged["metadata"]["uid"]
+        # Of what is written to a status, all but the status is taken from what is there.
+        if uid != found["metadata"]["uid"] and not request.path.endswith("/status"):
+            raise Invalid(f'metadata.uid: Invalid value: "{uid}": field is immutable')
+        return self._write(request, merged)
 
     def _write(self, request: web.Request, obj: Object) -> web.Response:
         """Replace the object, or its status; each write leaves the other part as it is."""
@@ -218,7 +224,8 @@ class ApiServer:
             if before is None:
                 raise KeyError(info["name"])
             if request.path.endswith("/status"):
-                obj = before | {"status": obj.get("status", {})}
+                written = {"status": obj["status"]} if "status" in obj else {}
+                obj = {key: v for key, v in before.items() if key != "status"} | written
                 obj = self._admit(request, obj, only="status")
             else:
                 obj = self._admit(request, obj)
@@ -281,6 +288,24 @@ def _break(runner: web.AppRunner) -> None:
     for connection in runner.server.connections if runner.server else ():
         if connection.transport is not None:
             connection.transport.abort()
+
+
+def _follow(target: Object, operations: list[Object]) -> Object:
+    """Do what a JSON patch says to fields of the object and of what is within. Raises `Invalid`."""
+    target = copy.deepcopy(target)
+    for operation in operations:
+        *way, name = operation["path"].removeprefix("/").split("/")
+        place = target
+        for step in way:
+            place = place[step]
+        if operation["op"] == "add":
+            place[name] = operation["value"]
+        elif operation["op"] != "test":
+            raise ValueError(f"not simulated: {operation['op']}")
+        elif place.get(name) != operation["value"]:
+            # No more than this is said of it.
+            raise Invalid("the server rejected our request due to an error in our request")
+    return target
 
 
 def _merge(target: Any, patch: Any) -> Any:

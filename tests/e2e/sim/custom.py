@@ -3,33 +3,26 @@
 From the CRD that the chart ships. As in Kubernetes: unknown fields are dropped (or refused, if the
 client asks for strict validation, as `kubectl` does), a null where none may stand is a field left
 out, defaults are filled in from the outside to the inside, and then schema and CEL rules are
-checked. Messages name the field. What a rule may cost is not simulated; see `scripts.structural`.
+checked. When the CRD itself is created, each of its defaults is checked as it stands there, with no
+others filled in. Messages name the field. What a rule may cost is not simulated; see
+`scripts.structural`.
 """
 
 import copy
-import re
-from collections.abc import Iterator
 from typing import Any
 
-import cel
-
-Object = dict[str, Any]
-Schema = dict[str, Any]
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "boolean": (bool,),
-    "integer": (int,),
-    "number": (int, float),
-}
+from scripts.structural import problems
+from scripts.validation import Object, Schema, invalid, prune
 
 
 class CustomResource:
-    """The stored version of one CRD."""
+    """The stored version of one CRD. Raises ValueError if an API server would not store the CRD."""
 
     def __init__(self, crd: Object) -> None:
+        wrong = problems(crd)
+        if wrong:
+            name = crd["metadata"]["name"]
+            raise ValueError(f'CustomResourceDefinition "{name}" is invalid: {"; ".join(wrong)}')
         spec = crd["spec"]
         version = next(version for version in spec["versions"] if version["storage"])
         self.kind: str = spec["names"]["kind"]
@@ -40,29 +33,10 @@ class CustomResource:
     def admit(self, obj: Object, *, strict: bool = False) -> tuple[Object, list[str]]:
         """Return the object as it would be stored, and what is wrong with it."""
         obj = copy.deepcopy(obj)
-        dropped = [name for name in _prune(obj, self._schema, "") if name]
+        dropped = [name for name in prune(obj, self._schema, "") if name]
         wrong = [f'strict decoding error: unknown field "{n}"' for n in dropped] if strict else []
         _default(obj, self._schema)
-        return obj, wrong + list(_invalid(obj, self._schema, ""))
-
-
-def _prune(value: Any, schema: Schema, at: str) -> Iterator[str]:
-    if isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from _prune(item, schema.get("items", {}), f"{at}[{i}]")
-    if not isinstance(value, dict) or "properties" not in schema:
-        return
-    if not at:
-        schema = schema | {"properties": schema["properties"] | {"metadata": {}}}
-    for name in list(value):
-        here = f"{at}.{name}" if at else name
-        if name not in schema["properties"]:
-            del value[name]
-            yield here
-        elif value[name] is None and not schema["properties"][name].get("nullable"):
-            del value[name]
-        else:
-            yield from _prune(value[name], schema["properties"][name], here)
+        return obj, wrong + list(invalid(obj, self._schema, ""))
 
 
 def _default(value: Any, schema: Schema) -> None:
@@ -76,80 +50,3 @@ def _default(value: Any, schema: Schema) -> None:
             value[name] = copy.deepcopy(part["default"])
         if name in value:
             _default(value[name], part)
-
-
-def _invalid(value: Any, schema: Schema, at: str) -> Iterator[str]:
-    kind = schema.get("type")
-    if schema.get("x-kubernetes-int-or-string"):
-        kind = "integer" if isinstance(value, int) else "string"
-    if kind and (
-        not isinstance(value, _KINDS[kind]) or isinstance(value, bool) > (kind == "boolean")
-    ):
-        yield f"{at}: Invalid value: {type(value).__name__}: must be of type {kind}"
-        return
-    yield from _out_of_bounds(value, schema, at)
-    if isinstance(value, dict):
-        yield from _invalid_fields(value, schema, at)
-    if isinstance(value, list):
-        for i, item in enumerate(value):
-            yield from _invalid(item, schema.get("items", {}), f"{at}[{i}]")
-        yield from _twice(value, schema, at)
-    yield from _broken_rules(value, schema, at)
-
-
-def _invalid_fields(value: Object, schema: Schema, at: str) -> Iterator[str]:
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{at}.{name}: Required value".removeprefix(".")
-    for name, part in schema.get("properties", {}).items():
-        if name in value and name != "metadata":
-            yield from _invalid(value[name], part, f"{at}.{name}".removeprefix("."))
-
-
-def _broken_rules(value: Any, schema: Schema, at: str) -> Iterator[str]:
-    for rule in schema.get("x-kubernetes-validations", ()):
-        place = at + rule.get("fieldPath", "")
-        try:
-            holds = cel.evaluate(rule["rule"], {"self": value})
-        except (RuntimeError, TypeError, ValueError) as error:
-            yield f"{place}: Invalid value: rule evaluation error: {error}"
-        else:
-            if holds is not True:
-                yield f"{place}: Invalid value: {value!r}: {rule['message']}"
-
-
-def _out_of_bounds(value: Any, schema: Schema, at: str) -> Iterator[str]:
-    said = f"{at}: Invalid value: {value!r}"
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{at}: Unsupported value: {value!r}: supported values: {schema['enum']}"
-    if isinstance(value, str):
-        if len(value) > schema.get("maxLength", len(value)):
-            yield f"{at}: Too long: may not be more than {schema['maxLength']} bytes"
-        if len(value) < schema.get("minLength", 0):
-            yield f"{said}: should be at least {schema['minLength']} chars long"
-        if not re.search(schema.get("pattern", ""), value):
-            yield f"{said}: should match '{schema['pattern']}'"
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        low, high = schema.get("minimum", value), schema.get("maximum", value)
-        if value < low or (value == low and schema.get("exclusiveMinimum")):
-            yield f"{said}: should be greater than or equal to {low}"
-        if value > high or (value == high and schema.get("exclusiveMaximum")):
-            yield f"{said}: should be less than or equal to {high}"
-    elif isinstance(value, list) and not (
-        schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
-    ):
-        yield f"{at}: Too many: {len(value)}: must have at most {schema.get('maxItems')} items"
-
-
-def _twice(value: list[Any], schema: Schema, at: str) -> Iterator[str]:
-    """Find what stands twice in a set, or under the same keys in a map."""
-    kind = schema.get("x-kubernetes-list-type")
-    if kind not in {"set", "map"}:
-        return
-    keys = schema.get("x-kubernetes-list-map-keys", ())
-    seen = []
-    for i, item in enumerate(value):
-        key = [item.get(name) for name in keys] if kind == "map" else item
-        if key in seen:
-            yield f"{at}[{i}]: Duplicate value: {key!r}"
-        seen.append(key)

@@ -191,6 +191,43 @@ async def test_objects_can_be_written(api: ApiServer, client: httpx.AsyncClient)
     assert (await client.get("/api/v1/namespaces/x/unheardof")).status_code == 404
 
 
+async def test_an_object_keeps_its_uid(client: httpx.AsyncClient) -> None:
+    await client.post(PODS, json=pod("a"))
+    refused = await client.patch(f"{PODS}/a", json={"metadata": {"uid": "other"}})
+    assert refused.status_code == 422
+    assert refused.json()["message"].startswith("metadata.uid: Invalid value")
+
+
+async def test_a_status_is_not_kept_from_another_uid_but_by_a_test(
+    client: httpx.AsyncClient,
+) -> None:
+    """As the status strategy of custom resources does: of the object it takes the status alone."""
+    pools = "/apis/leastwise.io/v1alpha1/namespaces/x/workerpools"
+    spec = {"service": {"name": "w", "port": 80}}
+    made = (await client.post(pools, json={"metadata": {"name": "a"}, "spec": spec})).json()
+    status = {"observedGeneration": 1, "observedAt": "2026-01-01T00:00:00Z", "conditions": [],
+              "endpoints": {"summary": "0/0"}, "balancers": {}}  # fmt: skip
+    merge = {"metadata": {"uid": "other"}, "status": status}
+    told = (await client.patch(f"{pools}/a/status", json=merge)).json()
+    assert told["metadata"]["uid"] == made["metadata"]["uid"]
+    assert told["status"]["observedGeneration"] == 1
+    for uid, code, generation in (("other", 422, 1), (made["metadata"]["uid"], 200, 2)):
+        operations = [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/status", "value": status | {"observedGeneration": 2}},
+        ]
+        answer = await client.patch(
+            f"{pools}/a/status",
+            content=json.dumps(operations),
+            headers={"Content-Type": "application/json-patch+json"},
+        )
+        assert answer.status_code == code
+        stored = (await client.get(f"{pools}/a")).json()
+        assert stored["status"]["observedGeneration"] == generation
+    assert (await client.patch(f"{pools}/a/status", json={"status": None})).is_success
+    assert "status" not in (await client.get(f"{pools}/a")).json()
+
+
 async def test_a_missing_object_is_told_from_a_wrong_path(client: httpx.AsyncClient) -> None:
     told = (await client.get(f"{PODS}/a")).json()
     assert (told["reason"], told["details"]) == ("NotFound", {"name": "a", "kind": "pods"})

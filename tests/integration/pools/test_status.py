@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from app.balancing.health import Sign
+from app.config.resource import Identity
 from app.discovery.credentials import connect
 from app.discovery.source import SourceError
 from app.operator.cache import POOLS, Cache
 from app.operator.operating import Operating
+from app.operator.writing import ApiWriter, WriteError
 from tests.e2e.sim.store import Object
 from tests.integration.pools.rig import NAMESPACE, Rig, running, slice_of
 
@@ -106,6 +108,36 @@ async def test_a_restarted_operator_writes_nothing_that_is_known(tmp_path: Path)
                 await operator.begin()
                 await operator.round()
         assert rig.api.writes.count("patch workerpools/status") == 1
+
+
+async def test_another_pool_of_the_same_name_does_not_get_a_status_that_is_not_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path) as rig, operating(rig, tmp_path) as (operator, _):
+        await rig.apply("w")
+        announce(rig, "w")
+        await operator.begin()
+        await rig.delete("w")
+        await rig.apply("w")
+        await operator.round()  # which knows the former only
+        assert "status" not in stored(rig, "w")
+        assert not [record for record in caplog.records if record.name.startswith("app.operator")]
+        await operator.begin()
+        await operator.round()
+        assert stored(rig, "w")["status"]["observedGeneration"] == 1
+
+
+async def test_a_status_that_the_api_server_refuses_is_no_pool_that_has_gone(
+    tmp_path: Path,
+) -> None:
+    writer = ApiWriter(partial(connect, tmp_path / "kubeconfig"), NAMESPACE, "operator-0")
+    async with running(tmp_path) as rig:
+        await rig.apply("w")
+        uid = stored(rig, "w")["metadata"]["uid"]
+        identity = Identity(NAMESPACE, "w", uid, 1, "")
+        with pytest.raises(WriteError, match="is invalid: status"):
+            await writer.status(identity, {"observedGeneration": "1"})
+        await writer.close()
 
 
 async def test_what_is_wrong_with_a_pool_is_an_event_once(tmp_path: Path) -> None:

@@ -56,21 +56,23 @@ class Load:
     async def _client(self, number: int) -> None:
         connection: Connection | None = None
         asked = 0
-        while not self._stopping:
-            asked += 1
-            payload = f"{number}.{asked}." + "x" * self._random.randrange(self._largest)
-            try:
-                connection = connection or await Connection.open(self._port)
-                answer = await connection.ask(compute(payload, *self._fields))
-                check(answer, payload)
-            except (OSError, EOFError, AssertionError) as error:
-                self.failures.append(f"{number}.{asked}: {error!r}"[:500])
-                close = True
-            else:
-                self.answered += 1
-                close = answer.headers.get("connection") == "close"
-            if close and connection is not None:
+        try:
+            while not self._stopping:
+                asked += 1
+                payload = f"{number}.{asked}." + "x" * self._random.randrange(self._largest)
+                try:
+                    connection = connection or await Connection.open(self._port)
+                    answer = await connection.ask(compute(payload, *self._fields))
+                    check(answer, payload)
+                except (OSError, EOFError, AssertionError) as error:
+                    self.failures.append(f"{number}.{asked}: {error!r}"[:500])
+                    close = True
+                else:
+                    self.answered += 1
+                    close = answer.headers.get("connection") == "close"
+                if close and connection is not None:
+                    connection.close()
+                    connection = None
+        finally:  # also where the test failed, and this was cancelled
+            if connection is not None:
                 connection.close()
-                connection = None
-        if connection is not None:
-            connection.close()

@@ -1,7 +1,9 @@
 """docs/runbook.md: the walk "why did this request take 17 s", done with its own commands.
 
-Ten times as fast: the work takes 1.5 s. `kubectl` is a stand-in that reads the balancer's log from
-its file and runs what it is to run in the pod here; the rest is as a person would type it.
+Ten times as fast: the work takes 1.5 s. There are two balancers, as in the default installation,
+and the request came to the second one, which is not the one that `deployment/lb` stands for.
+`kubectl` is a stand-in that reads the balancers' logs from their files and runs what it is to run
+in a pod here; the rest is as a person would type it.
 """
 
 import asyncio
@@ -25,9 +27,16 @@ IDENTIFIER = "why-17-s"
 KEYED = "Idempotency-Key: yes"
 KUBECTL = """\
 #!/bin/sh
-case "$1" in
-  logs) cat "$BALANCER_LOG" ;;
-  exec) [ "$2 $3" = "deployment/lb --" ] && shift 3 && exec "$@" ;;
+log() { sed "s|^|$2|" "$LOGS/$1.stderr"; }
+case "$*" in
+  "logs -l app.kubernetes.io/instance=lb,app.kubernetes.io/component=balancer --prefix --tail=-1")
+    for pod in $PODS; do log "$pod" "[pod/$pod/balancer] "; done ;;
+  "logs deployment/lb") log "${PODS%% *}" ;;
+  "exec deployment/lb -- "* | "exec pod/"*)
+    pod=${2#pod/}; [ "$2" = deployment/lb ] && pod=${PODS%% *}
+    shift 3
+    LEASTWISE_ADMIN=$(cat "$LOGS/$pod.admin") exec "$@" ;;
+  *) echo "not known here: kubectl $*" >&2; exit 1 ;;
 esac
 """
 
@@ -42,17 +51,19 @@ def commands() -> list[str]:
 class Shell:
     """A person's shell, in a folder of its own."""
 
-    def __init__(self, folder: Path, balancer: Balancer) -> None:
+    def __init__(self, folder: Path, pods: list[Balancer], forwarded: Balancer) -> None:
         self._folder = folder
-        self._admin = f"127.0.0.1:{balancer.admin_port}"
+        self._admin = f"127.0.0.1:{forwarded.admin_port}"
+        for pod in pods:
+            (folder / f"{pod.name}.admin").write_text(f"http://127.0.0.1:{pod.admin_port}")
         tools = folder / "tools"
         tools.mkdir()
         self._write(tools / "kubectl", KUBECTL)
         self._write(tools / "leastwise", f'#!/bin/sh\nexec {sys.executable} -m app "$@"\n')
         self._environment = os.environ | {
             "PATH": f"{tools}:{os.environ['PATH']}",
-            "BALANCER_LOG": str(folder / f"{balancer.name}.stderr"),
-            "LEASTWISE_ADMIN": f"http://{self._admin}",
+            "LOGS": str(folder),
+            "PODS": " ".join(pod.name for pod in pods),
         }
 
     def run(self, command: str) -> str:
@@ -76,6 +87,7 @@ class Shell:
 async def test_why_did_this_request_take_so_long(programs: Programs) -> None:
     workers = await programs.workers(2, task_seconds=TASK, max_in_flight=1)
     spec = {"endpoints": [worker.address for worker in workers], "maxInFlight": 1}
+    another = await programs.balancer(spec, access_log="true")
     balancer = await programs.balancer(spec, access_log="true")
     others = [await Connection.open(balancer.port) for _ in workers]
     for other in others:
@@ -91,10 +103,12 @@ async def test_why_did_this_request_take_so_long(programs: Programs) -> None:
         other.close()
     head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     (programs.folder / "answer.txt").write_text(head)
-    shell = Shell(programs.folder, balancer)
+    shell = Shell(programs.folder, [another, balancer], forwarded=balancer)
     ask, find, look, minutes, count = commands()
     the_answer_tells(await in_thread(shell, ask))
-    the_log_tells(await in_thread(shell, find))
+    pod = the_log_tells(await in_thread(shell, find))
+    assert pod == f"pod/{balancer.name}"
+    look, minutes = (said.replace("deployment/lb", pod) for said in (look, minutes))
     found = await in_thread(shell, look)
     assert re.search(rf"{re.escape(workers[0].address)}: \w+ -> ejected \(", found)
     if CHROMIUM:
@@ -121,13 +135,16 @@ def the_answer_tells(said: str) -> None:
     assert float(timing["queue"]) > float(timing["worker"]) * 0.9
 
 
-def the_log_tells(said: str) -> None:
+def the_log_tells(said: str) -> str:
+    """Return the pod that had the request, as the log's prefix names it."""
     (line,) = said.splitlines()
-    fields: dict[str, Any] = json.loads(line)
+    prefix, _, told = line.partition(" ")
+    fields: dict[str, Any] = json.loads(told)
     assert (fields["request_id"], fields["ending"], fields["attempts"]) == (IDENTIFIER, "--", 1)
     phases = {name: fields[name] for name in ("queue", "connect", "first_byte", "body")}
     assert max(phases, key=lambda name: phases[name]) == "queue"
     assert sum(phases.values()) <= fields["total"] + 0.001
+    return prefix.strip("[]").rpartition("/")[0]
 
 
 async def the_dashboard_tells(balancer: Balancer, gone: Worker) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 from time import monotonic
 from typing import Any
 
@@ -33,6 +35,40 @@ async def refuses_connections(balancer: Balancer) -> bool:
         return True
     connection.close()
     return False
+
+
+SIGNALLED_AT_AN_IMPORT = """
+import os, runpy, signal, sys
+
+class Signals:
+    def find_spec(self, name, path=None, target=None):
+        if name == at:
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except BaseException as error:  # as pydantic does while it builds a model
+                raise ValueError from error
+
+at, role = sys.argv[1:]
+sys.meta_path.insert(0, Signals())
+sys.argv[1:] = [role]
+runpy.run_module("app", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "at"),
+    [
+        ("serve", "app.config.settings"),
+        ("serve", "app.runtime.serve"),
+        ("operator", "app.operator.process"),
+        ("worker", "app.worker.server"),
+    ],
+)
+def test_a_signal_before_the_roles_own_modules_are_there_is_not_lost(role: str, at: str) -> None:
+    """It is handled: PID 1 of a container gets no signal that it does not handle."""
+    program = [sys.executable, "-c", SIGNALLED_AT_AN_IMPORT, at, role]
+    ended = subprocess.run(program, check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

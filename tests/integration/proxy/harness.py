@@ -7,7 +7,7 @@ its end everything must be back to nothing: counts, queue, connections, deadline
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,21 +24,12 @@ from app.proxy.downstream import Downstream
 from app.proxy.proxy import Proxy
 from app.runtime import balancer as runtime
 from app.runtime.balancer import Balancer
-from tests.integration.proxy.wire import LIMIT, Wire
+from tests.integration.proxy.wire import Wire
 from tests.integration.proxy.workers import ScriptedWorker
+from tests.integration.waiting import LIMIT, eventually
 
 T = TypeVar("T")
 ANYWHERE = AddressPort("127.0.0.1", 0)
-
-
-async def eventually(predicate: Callable[[], object], what: str = "") -> None:
-    """Wait until `predicate` is true."""
-    try:
-        async with asyncio.timeout(LIMIT):
-            while not predicate():
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"not within {LIMIT:g} s: {what or predicate}") from None
 
 
 def narrow(downstream: Downstream) -> None:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, Stage, eventually, narrow
+from tests.integration.proxy.harness import Scene, Stage, narrow
 from tests.integration.proxy.wire import chunked, request, response
+from tests.integration.waiting import eventually
 
 KIB = 1024
 REPLAY = 64 * KIB

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from app.proxy.downstream import Downstream
-from tests.integration.proxy.harness import Scene, Stage, eventually
-from tests.integration.proxy.wire import LIMIT, Wire, chunked, request, response
+from tests.integration.proxy.harness import Scene, Stage
+from tests.integration.proxy.wire import Wire, chunked, request, response
 from tests.integration.proxy.workers import ScriptedWorker
+from tests.integration.waiting import LIMIT, eventually
 
 MIB = 1 << 20
 BOUND = 12 * MIB

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.integration.proxy.harness import Stage, eventually
+from tests.integration.proxy.harness import Stage
 from tests.integration.proxy.problems import check
 from tests.integration.proxy.wire import request, response
+from tests.integration.waiting import eventually
 
 GET = "GET / HTTP/1.1\r\n"
 HOST = "Host: a\r\n"

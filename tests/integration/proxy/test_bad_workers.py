@@ -1,14 +1,20 @@
 """Workers that die in the middle, say too much, or speak when nobody asked."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, Stage, eventually
+from tests.integration.proxy.harness import Scene, Stage
 from tests.integration.proxy.wire import Truncated, Wire, chunked, request, response
 from tests.integration.proxy.workers import ScriptedWorker
+from tests.integration.waiting import eventually
 
 DEATHS = pytest.mark.parametrize("die", [Wire.close, Wire.reset])
+SHORT = 64 * 1024
+"""Bytes of a body up to which an answer is passed on in one piece."""
+
+LONG = SHORT + 1
 LEFTOVER = response(b"evil", "X-Evil: 1")
 
 
@@ -27,7 +33,7 @@ async def nothing_evil(scene: Scene, count: int = 3) -> None:
 @DEATHS
 @pytest.mark.parametrize(
     ("framing", "part"),
-    [("Content-Length: 100", b"part"), ("Transfer-Encoding: chunked", chunked(b"part")[:-5])],
+    [(f"Content-Length: {LONG}", b"part"), ("Transfer-Encoding: chunked", chunked(b"part")[:-5])],
 )
 async def test_a_response_that_breaks_off_is_seen_to_be_broken(
     stage: Stage, die: object, framing: str, part: bytes
@@ -84,11 +90,86 @@ async def test_a_response_that_stalls_is_cut(stage: Stage) -> None:
         client = await scene.client()
         await client.send(request())
         worker, _ = await scene.worker.request()
-        await worker.send(response(None, "Content-Length: 100") + b"part")
+        await worker.send(response(None, f"Content-Length: {LONG}") + b"part")
         await client.response_head()
         with pytest.raises(Truncated):
-            await client.exactly(100)
+            await client.exactly(LONG)
         await worker.gone()
+
+
+@DEATHS
+@pytest.mark.parametrize("body", [b"x" * 100, b"x" * SHORT])
+async def test_a_short_answer_that_breaks_off_is_another_workers_to_give(
+    stage: Stage, die: object, body: bytes
+) -> None:
+    async with stage(workers=2) as scene:
+        client = await scene.client()
+        await client.send(request(method="PUT", body=b"question"))
+        first = await scene.chosen()
+        worker, _ = await first.request()
+        await worker.send(response(None, f"Content-Length: {len(body)}") + body[:-1])
+        die(worker)  # type: ignore[operator]
+        (second,) = (other for other in scene.workers if other is not first)
+        worker, got = await second.request()
+        assert got.body == b"question"
+        await worker.send(response(b"whole"))
+        assert (await client.response()).body == b"whole"
+        assert sum(scene.proxy.backend.stats.retries.values()) == 1
+
+
+@DEATHS
+async def test_where_it_must_not_be_sent_again_the_client_is_told(
+    stage: Stage, die: object
+) -> None:
+    async with stage(workers=2) as scene:
+        client = await scene.client()
+        await client.send(request(method="POST", body=b"question"))
+        worker, _ = await (await scene.chosen()).request()
+        await worker.send(response(None, "Content-Length: 100") + b"part")
+        die(worker)  # type: ignore[operator]
+        answer = await client.response()
+        assert answer.status == 502
+        assert b"part" not in answer.body
+        await scene.in_flight(0)
+
+
+async def test_a_short_answer_that_stalls_is_a_504(stage: Stage) -> None:
+    async with stage(timeouts={"betweenBytes": "200ms"}) as scene:
+        client = await scene.client()
+        await client.send(request())
+        worker, _ = await scene.worker.request()
+        await worker.send(response(None, "Content-Length: 100") + b"part")
+        assert (await client.response()).status == 504
+        await worker.gone()
+
+
+async def test_a_short_answer_may_come_in_pieces(stage: Stage) -> None:
+    async with stage(timeouts={"firstByte": "100s", "betweenBytes": "900s"}) as scene:
+        client = await scene.client()
+        await client.send(request())
+        worker, _ = await scene.worker.request()
+        exchange = (await scene.downstream()).exchange
+        assert exchange is not None
+        upstream = exchange._upstream
+        assert upstream is not None
+
+        async def held(piece: bytes, buffer: bytes) -> None:
+            await worker.send(piece)
+            await eventually(lambda: upstream._buffer == buffer)
+
+        head, body = response(None, "Content-Length: 12"), b"three pieces"
+        await held(head[:10], head[:10])
+        await held(head[10:], b"")
+        await held(body[:3], body[:3])
+        await held(body[3:9], body[:9])
+        assert upstream._due - monotonic() > 200  # the first byte is there
+        assert exchange._framing is None  # the client has nothing yet
+        await worker.send(body[9:])
+        assert (await client.response()).body == body
+        await client.send(request())  # nothing is left behind on either connection
+        assert (await worker.request()).target == b"/"
+        await worker.send(response(b"next"))
+        assert (await client.response()).body == b"next"
 
 
 async def test_a_response_that_takes_longer_than_the_request_may_is_cut(stage: Stage) -> None:

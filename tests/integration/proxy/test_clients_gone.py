@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.proxy.harness import Scene, Stage, eventually
+from tests.integration.proxy.harness import Scene, Stage
 from tests.integration.proxy.wire import Request, Wire, request, response
 from tests.integration.proxy.workers import silent
+from tests.integration.waiting import eventually
 
 LEAVE = pytest.mark.parametrize("leave", [Wire.close, Wire.finish, Wire.reset])
 """By a close, by a FIN alone, and by a reset: a client's FIN means that it has gone."""
@@ -135,8 +136,24 @@ async def test_while_it_is_uploading_to_the_worker(stage: Stage, leave: Leave) -
 async def test_while_it_reads_the_response(stage: Stage, leave: Leave) -> None:
     async with stage() as scene:
         client, worker = await occupied(scene)
-        await worker.send(response(None, "Content-Length: 100") + b"part")
+        await worker.send(response(None, "Content-Length: 99999") + b"part")
         await client.response_head()
+        leave(client)
+        await worker.gone()
+        await scene.in_flight(0)
+        assert scene.healthy()
+
+
+@LEAVE
+async def test_while_a_part_of_a_short_answer_is_held(stage: Stage, leave: Leave) -> None:
+    async with stage() as scene:
+        client, worker = await occupied(scene)
+        exchange = (await scene.downstream()).exchange
+        assert exchange is not None
+        upstream = exchange._upstream
+        assert upstream is not None
+        await worker.send(response(None, "Content-Length: 100") + b"part")
+        await eventually(lambda: upstream._buffer == b"part")
         leave(client)
         await worker.gone()
         await scene.in_flight(0)

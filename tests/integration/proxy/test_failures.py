@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.proxy.harness import Stage, eventually
+from tests.integration.proxy.harness import Stage
 from tests.integration.proxy.problems import check
 from tests.integration.proxy.wire import Wire, request, response
 from tests.integration.proxy.workers import ScriptedWorker
+from tests.integration.waiting import eventually
 
 
 async def healthy_after(client: Wire, worker: Wire | None, scene_worker: ScriptedWorker) -> None:

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from app.proxy.downstream import Downstream
-from tests.integration.proxy.harness import Scene, Stage, eventually, hold_back, narrow
+from tests.integration.proxy.harness import Scene, Stage, hold_back, narrow
 from tests.integration.proxy.problems import check
-from tests.integration.proxy.wire import Wire, request, response
+from tests.integration.proxy.wire import Wire, chunked, request, response
+from tests.integration.waiting import eventually
 
 
 async def ask(scene: Scene, client: Wire, worker: Wire | None = None) -> Wire:
@@ -279,10 +280,12 @@ async def test_a_body_is_let_go_when_the_answer_begins(stage: Stage) -> None:
         await client.send(request(method="PUT", body=b"y" * 600))
         worker, _ = await scene.worker.request()
         assert scene.proxy.replays.held == 600
-        await worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        await worker.send(response(None, "Transfer-Encoding: chunked"))
         await eventually(lambda: scene.proxy.replays.held == 0)
-        await worker.send(b"k")
-        assert (await client.response()).body == b"ok"
+        await worker.send(chunked(b"ok"))
+        head = await client.response_head()
+        assert head.chunked
+        assert await client.chunk() == b"ok"
 
 
 async def test_where_memory_is_full_an_upload_is_not_collected_but_sent(stage: Stage) -> None:

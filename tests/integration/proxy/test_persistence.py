@@ -6,8 +6,9 @@ import pytest
 
 from app.proxy.connections import MAX_IDLE
 from app.runtime.limits import most_connections, most_worker_connections
-from tests.integration.proxy.harness import Scene, Stage, eventually
+from tests.integration.proxy.harness import Scene, Stage
 from tests.integration.proxy.wire import Request, Wire, chunked, request, response
+from tests.integration.waiting import eventually
 
 OLD = "HTTP/1.0"
 

@@ -4,9 +4,10 @@ import pytest
 
 from app.balancing.lease import Outcome
 from tests.integration.proxy.attempts import KEY, Fate, answered_by, first, not_sent_again
-from tests.integration.proxy.harness import Stage, eventually
+from tests.integration.proxy.harness import Stage
 from tests.integration.proxy.wire import Request, Wire, request, response
 from tests.integration.proxy.workers import silent
+from tests.integration.waiting import eventually
 
 IDEMPOTENT = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]
 OTHERS = ["POST", "PATCH", "PURGE", "get"]

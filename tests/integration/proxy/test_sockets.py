@@ -5,9 +5,10 @@ import socket
 import pytest
 
 from app.balancing.lease import Outcome
-from tests.integration.proxy.harness import Stage, eventually
+from tests.integration.proxy.harness import Stage
 from tests.integration.proxy.test_failures import no_more_files
 from tests.integration.proxy.wire import request, response
+from tests.integration.waiting import eventually
 
 CLIENTS, WORKERS = 30, 10
 """Seconds of silence after which a peer is asked whether it is still there."""

@@ -7,8 +7,9 @@ from time import monotonic
 import pytest
 
 from app.balancing.pool import Pool
-from tests.integration.proxy.harness import Stage, eventually
+from tests.integration.proxy.harness import Stage
 from tests.integration.proxy.wire import request, response
+from tests.integration.waiting import eventually
 
 
 class Mortal:

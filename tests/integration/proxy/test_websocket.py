@@ -9,9 +9,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError
 
-from tests.integration.proxy.harness import Scene, Stage, eventually, hold_back
+from tests.integration.proxy.harness import Scene, Stage, hold_back
 from tests.integration.proxy.wire import request, response
 from tests.integration.proxy.workers import ScriptedWorker
+from tests.integration.waiting import eventually
 
 HANDSHAKE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
 ACCEPT = response(None, "Connection: upgrade", "Upgrade: WebSocket", status="101 Switching")

@@ -11,8 +11,7 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
-LIMIT = 20.0
-"""Seconds after which a wait has failed: a guard against hanging, far above what anything takes."""
+from tests.integration.waiting import LIMIT
 
 Fields = list[tuple[bytes, bytes]]
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from tests.integration.proxy.wire import LIMIT, Request, Truncated, Wire
+from tests.integration.proxy.wire import Request, Truncated, Wire
+from tests.integration.waiting import LIMIT
 
 Handler = Callable[[Wire, Request], Awaitable[None]]
 

@@ -7,7 +7,7 @@ from app.balancing.lease import Lease
 from app.balancing.pool import Pool
 from app.peers.view import ReplicaView, Standing
 from app.peers.view import View as All
-from tests.unit.admin.views import View
+from tests.unit.admin.views import Balancer, View
 
 
 def seen(pool: Pool, *, accounted: bool = True) -> All:
@@ -32,7 +32,7 @@ def seen(pool: Pool, *, accounted: bool = True) -> All:
 def samples(view: View) -> dict[tuple[str, ...], float]:
     return {
         (sample.name.removeprefix("leastwise_"), *sample.labels.values()): sample.value
-        for family in families([view])
+        for family in families(Balancer(view))
         for sample in family.samples
     }
 
@@ -75,6 +75,8 @@ def test_the_feed_counts_all_and_says_what_is_wrong() -> None:
     column = told["columns"].index("in_flight")
     assert [line[column] for line in told["workers"]] == [4, 2, 0]
     assert (told["pool"]["in_flight"], told["pool"]["queued"]) == (6, 5)
+    (link,) = told["pools"]
+    assert (link["in_flight"], link["queued"]) == (6, 5)
     assert told["troubles"] == [
         "2 slots count as held, until it is known what lb-b and lb-c had.",
     ]

@@ -167,7 +167,7 @@ async def test_troubles_are_said_in_words() -> None:
     view.discovery = Condition("slices", synced=True, last_error="403: forbidden")
     assert Feed(view).everything()["troubles"] == [
         "Not ready: starting.",
-        "The pool's file cannot be accepted: the last good one is in force.",
+        "The pool's newest spec cannot be accepted: the last good one is in force.",
         "Every worker fails the probe: it is not obeyed.",
         "No watch of the Kubernetes API: 403: forbidden.",
         "No worker is in rotation: requests wait.",

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from app.admin.replicas import load_of_all
 from app.balancing.endpoint import EndpointSpec
 from app.balancing.lease import Outcome
 from app.balancing.policy import Policy
@@ -39,11 +40,41 @@ class View:
     def replicas(self) -> Standing | None:
         return self.standing
 
+    def load(self) -> tuple[int, int]:
+        if self.standing is None:
+            return self.pool.in_flight, self.pool.queued
+        return load_of_all(self.standing, self.pool)
+
     def connections(self) -> tuple[int, int]:
         return 7, 5
 
     def unready(self) -> list[str]:
         return self.reasons
 
-    def totals(self) -> dict[str, int]:
-        return {}
+
+class Pools:
+    """The pools of a `Balancer`."""
+
+    def __init__(self, served: list[View]) -> None:
+        self.served = served
+        self.refused: list[object] = []
+
+
+class Balancer:
+    """A `WatchedBalancer` with these pools; it is ready, and stands where the first one does."""
+
+    client_connections = 7
+    stopping = False
+
+    def __init__(self, *views: View) -> None:
+        self.pools = Pools(list(views))
+        self.pool_watch: Condition | None = None
+        self.rejected: Counter[int] = Counter()
+        self.reasons: list[str] = []
+
+    @property
+    def replicas(self) -> Standing | None:
+        return self.pools.served[0].standing if self.pools.served else None
+
+    def unready(self) -> list[str]:
+        return self.reasons

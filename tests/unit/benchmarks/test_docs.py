@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import docs, plots, targets
+from app.demo.scenario import Fault
+from benchmarks import demo, docs, plots, targets
 from benchmarks.run import Run, told
 from benchmarks.tables import Table, figure
 
@@ -24,7 +25,27 @@ def test_a_page_is_made_from_the_results(path: Path) -> None:
 
 def test_the_pages_have_every_benchmark() -> None:
     sections = re.findall(r"<!-- bench:([\w/]+) -->", _pages())
-    assert sorted(sections) == sorted([*docs.TABLES, "targets"])
+    assert sorted(sections) == sorted([*docs.TABLES, *docs.ACROSS])
+
+
+def test_the_scenarios_picture_is_that_of_the_run_in_the_table() -> None:
+    kept = docs.found()[demo.NAMES[Fault.KILL]]
+    assert kept is not None
+    assert demo.digest(demo.PICTURE.read_text("utf-8")) == kept["picture_sha256"]
+    assert demo.PICTURE.name in docs.README.read_text("utf-8")
+
+
+def test_a_run_of_the_scenario_that_showed_too_little_says_so() -> None:
+    name = demo.NAMES[Fault.HANG]
+    kept = docs.found()
+    hang = dict(kept[name] or {})
+    hang |= {"responses_failed": 2, "react_ms": None}
+    hang["criteria"] = [one | {"pass": False} for one in hang["criteria"][:3]]
+    rows = {row[0]: row[2] for row in demo.table({**kept, name: hang}).rows}
+    assert rows["failed requests"].startswith("2 of ")
+    assert rows["from the first sign to out of rotation"] == "not seen"
+    assert rows["criteria met"] == "0 of 3"
+    assert demo.markdown({**kept, name: None}) == "Not measured yet."
 
 
 @pytest.mark.parametrize("name", plots.PICTURES)

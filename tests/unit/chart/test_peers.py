@@ -79,6 +79,13 @@ def test_an_upgrade_keeps_it(cluster: Server, kubeconfig: Path) -> None:
     assert token(upgraded(kubeconfig, "--set=replicas=3,pool.maxInFlight=2")) == made
 
 
+@pytest.mark.parametrize("encoded", ["1234567812345678", "0x123456"])
+def test_it_is_text_whatever_it_looks_like(cluster: Server, kubeconfig: Path, encoded: str) -> None:
+    """Base64 may look like a number, which a Secret does not take."""
+    cluster.objects[SECRET] = held({"token": encoded})
+    assert token(upgraded(kubeconfig)) == base64.b64decode(encoded)
+
+
 @pytest.mark.parametrize("data", [None, {}, {"token": ""}, {"other": "QUJD"}])
 def test_a_secret_without_a_token_gets_one(
     cluster: Server, kubeconfig: Path, data: dict[str, str] | None

@@ -87,7 +87,7 @@ def test_ports_lead_to_ports(options: tuple[str, ...]) -> None:
             assert all(port["targetPort"] in names[component] for port in obj["spec"]["ports"])
     for component, ports in names.items():
         one = container(component, options)
-        for probe in ("readinessProbe", "livenessProbe"):
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert one[probe]["httpGet"]["port"] in ports
 
 
@@ -98,19 +98,29 @@ def test_probes_ask_what_is_served() -> None:
         one = container(component)
         assert one["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert one["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        assert one["startupProbe"]["httpGet"] == one["livenessProbe"]["httpGet"]
         assert {"/readyz", "/healthz"} <= served.keys()
 
 
 def test_probes_of_a_worker() -> None:
     probe = container("worker")["readinessProbe"]
-    assert (probe["periodSeconds"], probe["failureThreshold"]) == (1, 1)
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (1, 2)
+
+
+@pytest.mark.parametrize("component", ["balancer", "worker"])
+def test_a_slow_start_is_no_reason_for_a_restart(component: str) -> None:
+    one = container(component)
+    startup, liveness = one["startupProbe"], one["livenessProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 120
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] < 120
+    assert startup["periodSeconds"] == 1  # so that it is over soon after the start is
 
 
 @pytest.mark.parametrize("component", ["balancer", "worker"])
 def test_what_hangs_is_not_waited_for(component: str) -> None:
     """Without it the restart of a balancer that hangs would take its whole grace period."""
-    probe = container(component)["livenessProbe"]
-    assert probe["terminationGracePeriodSeconds"] == 10
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container(component)[probe]["terminationGracePeriodSeconds"] == 10
     assert pod(component)["terminationGracePeriodSeconds"] > 10
 
 
@@ -152,7 +162,7 @@ def test_the_admin_ports_token_is_a_file_and_no_variable() -> None:
     assert mount["readOnly"] is True
     assert "subPath" not in mount  # so that a changed Secret arrives
     assert environment(options)["LEASTWISE_ADMIN_TOKEN_FILE"] == f"{mount['mountPath']}/token"
-    probes = [balancer["readinessProbe"], balancer["livenessProbe"]]
+    probes = [balancer[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
     assert {probe["httpGet"]["path"] for probe in probes} == OPEN
     assert "LEASTWISE_ADMIN_TOKEN_FILE" not in environment()
 
@@ -168,10 +178,15 @@ def test_workers() -> None:
     assert find("StatefulSet")["metadata"]["name"] == "worker"
     assert spec["podManagementPolicy"] == "Parallel"
     assert spec["serviceName"] == "worker"
-    assert pod("worker")["shareProcessNamespace"] is True
     service = find("Service", name="worker")["spec"]
     assert service["clusterIP"] == "None"
     assert service["publishNotReadyAddresses"] is False
+
+
+@pytest.mark.parametrize("component", ["balancer", "worker"])
+def test_a_pod_can_be_killed_from_inside(component: str) -> None:
+    """And is not PID 1, to which a SIGTERM without a handler is nothing."""
+    assert pod(component)["shareProcessNamespace"] is True
 
 
 def test_counts() -> None:
@@ -222,6 +237,9 @@ def test_spread() -> None:
         labels = constraint["labelSelector"]["matchLabels"]
         assert labels["app.kubernetes.io/component"] == component
         assert labels["app.kubernetes.io/instance"] == "lb"
+        # Of a Deployment, the pods of one rollout among themselves; others have no such label.
+        by_rollout = ["pod-template-hash"] if component == "balancer" else None
+        assert constraint.get("matchLabelKeys") == by_rollout
     (constraint,) = pod("balancer", OPTIONS["zones"])["topologySpreadConstraints"]
     assert constraint == {
         "topologyKey": "topology.kubernetes.io/zone",

@@ -46,6 +46,9 @@ def at(content: Any, path: str) -> Any:
 
 REFUSED = {
     "--set=foo=1": "at '': additional properties 'foo' not allowed",
+    "--set=nameOverride=my.lb": "at '/nameOverride': 'my.lb' does not match pattern",
+    "--set=fullnameOverride=1lb": "at '/fullnameOverride': '1lb' does not match pattern",
+    "--set=fullnameOverride=lb-": "at '/fullnameOverride': 'lb-' does not match pattern",
     "--set=replicas=-1": "at '/replicas': minimum: got -1, want 0",
     "--set=replicas=1.5": "at '/replicas': got string, want null or integer",
     "--set=replicaCount=2": "additional properties 'replicaCount' not allowed",
@@ -118,6 +121,14 @@ def test_what_only_the_templates_can_see() -> None:
         helm("template", "lb", str(CHART), "--set=worker.enabled=false")
     with pytest.raises(HelmError, match=r"request is null \(no limit\): give drain\.timeout"):
         helm("template", "lb", str(CHART), "--set=pool.timeouts.request=null")
+
+
+@pytest.mark.parametrize("release", ["a.b", "1lb"])
+def test_a_release_whose_name_no_service_could_have(release: str) -> None:
+    """Helm admits it; of what is made in its name, Kubernetes would refuse the Services."""
+    with pytest.raises(HelmError, match=r"(a\.b-lb|1lb) would be the Services' name"):
+        helm("template", release, str(CHART))
+    helm("template", release, str(CHART), "--set=fullnameOverride=front")
 
 
 def test_a_subchart_may_get_globals() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.chart.helm import CHART, KIND, ROOT, find, helm, values
+from tests.unit.chart.helm import CHART, KIND, ROOT, find, helm, render, values
 
 DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -89,7 +89,8 @@ def test_the_documents_helm_commands(command: str, tmp_path: Path) -> None:
 
 
 def test_the_readme_has_the_same_walkthrough() -> None:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    on_kubernetes = README.split("\nOn [kind]")[1]  # before it, the balancer runs without
+    blocks = re.findall(r"^```sh\n(.*?)^```$", on_kubernetes, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     assert [line for line in lines if line.startswith("helm")] == [
         "helm install lb charts/lb -f charts/lb/values-kind.yaml --wait",
@@ -100,6 +101,22 @@ def test_the_readme_has_the_same_walkthrough() -> None:
     others = [line for line in lines if line != task]
     assert len(others) == 8
     assert [line for line in COMMANDS if line in others] == others  # in this order
+
+
+def test_the_pages_select_the_balancers_pods() -> None:
+    """`kubectl ... -l` of the pages finds them, and neither workers nor the operator."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    selectors = set(re.findall(r"-l (app\.kubernetes\.io/[^ `]+)", runbook + DOCUMENT))
+    assert len(selectors) == 2
+    for selector in selectors:
+        wanted = dict(label.split("=") for label in selector.split(","))
+        found = [
+            item["metadata"]["name"]
+            for item in render()
+            if item["kind"] in {"Deployment", "StatefulSet"}
+            and wanted.items() <= item["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert found == ["lb"], selector
 
 
 def test_there_are_such_commands() -> None:

@@ -53,6 +53,34 @@ def edited(path: str, **changes: Any) -> dict[str, Any]:
     return crd
 
 
+def around(**changes: Any) -> dict[str, Any]:
+    """The CRD with its own spec changed."""
+    return {**CRD, "spec": {**CRD["spec"], **changes}}
+
+
+def version(column: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The CRD's version, changed."""
+    one = CRD["spec"]["versions"][0] | changes
+    if column is not None:
+        columns = one["additionalPrinterColumns"]
+        one["additionalPrinterColumns"] = [{**columns[0], **column}, *columns[1:]]
+    return dict(one)
+
+
+def ruled(**changes: Any) -> dict[str, Any]:
+    """The CRD with a changed rule of spec.health."""
+    (rule,) = SPEC["properties"]["health"]["x-kubernetes-validations"]
+    return edited("spec.health", **{"x-kubernetes-validations": [{**rule, **changes}]})
+
+
+NAMES = CRD["spec"]["names"]
+RULED = copy.deepcopy(SPEC["properties"]["routes"]["items"])
+RULED["x-kubernetes-validations"] = [{"rule": "self.host != 'x'", "message": "not x"}]
+
+OF_BOTH = {"rule": "duration(self.recheckMax) >= duration(self.recheck)", "message": "of both"}
+"""A rule that takes fields for granted, which a default of {} has not got."""
+
+
 @pytest.mark.parametrize(
     ("crd", "said"),
     [
@@ -63,9 +91,18 @@ def edited(path: str, **changes: Any) -> dict[str, Any]:
         (edited("spec.queue.size", type=["integer", "null"]), "its type is ['integer', 'null']"),
         (edited("spec.queue.size", type=None), "its type is None"),
         (edited("spec.queue.size", default=None), ""),
-        (edited("spec.queue.size", default="5"), "'5' is not of type integer"),
+        (edited("spec.queue.size", default="5"), "str: must be of type integer"),
         (edited("spec.queue.timeout", maxLength=None), "no maxLength, and a rule may touch it"),
-        (edited("spec.queue.timeout", default="soon"), "does not match the pattern"),
+        (edited("spec.queue.timeout", default="soon"), "'soon': should match"),
+        (edited("spec.queue.timeout", default="48h"), "must be from 1ms to 24h"),
+        (edited("spec.queue", default={"length": 5}), "length would be pruned"),
+        (edited("spec.queue", default={"size": None}), "a null would be pruned"),
+        (edited("spec.queue", default={"timeout": "48h"}), "must be from 1ms to 24h"),
+        (edited("spec.queue", required=["size"]), "size: Required value"),
+        (edited("spec.health", **{"x-kubernetes-validations": [OF_BOTH]}),
+         "health.default: Invalid value: no such key: recheckMax evaluating rule: of both"),
+        (edited("spec.health", default={"recheck": "5s", "recheckMax": "1s"}),
+         "must be at least recheck"),
         (edited("spec.health.probe.path", maxLength=None), "no maxLength, and a rule may touch"),
         (edited("spec.health.probe.path", pattern="^(?=/)"), "the pattern is none of RE2"),
         (edited("spec.routes", items=None), "a list without items"),
@@ -74,11 +111,54 @@ def edited(path: str, **changes: Any) -> dict[str, Any]:
         (edited("spec.maxInFlight", anyOf=[{"type": "null"}]), "type within anyOf"),
         (edited("spec", required=["pods"]), "pods is required, and no property"),
         (edited("metadata", required=["labels"]), "metadata is restricted"),
+        (edited("metadata", description="The name."), "metadata is restricted"),
+        (edited("metadata", type="string"), "metadata is no object"),
+        (edited("kind", default="WorkerPool"), "kind is no text, or has a default"),
+        (edited("", nullable=True), "nullable at the root"),
+        (edited("", type="array"), "the root is no object"),
+        (edited("spec.queue", type="array", items={"type": "integer"}, default=None,
+                **{"x-kubernetes-list-type": "bag"}), "of list type 'bag'"),
+        (edited("spec.queue", **{"x-kubernetes-list-type": "set"}), "'set', and a object"),
+        (edited("spec.routes", **{"x-kubernetes-list-map-keys": None}), "with the keys []"),
+        (edited("spec.routes", **{"x-kubernetes-list-map-keys": ["host", "host"]}), "'host', 'ho"),
+        (edited("spec.routes", **{"x-kubernetes-list-map-keys": ["port"]}), "key 'port' is no f"),
+        (edited("spec.routes.items", nullable=True), "its items may be null"),
+        (edited("spec.routes.items", type="string"), "a map of what is no object"),
+        (edited("spec.routes.items.host", nullable=True), "host is no scalar, or may be null"),
+        (edited("spec.retry.refusedStatuses.items", type="object"), "a set of what is no scalar"),
+        (edited("spec.routes", maxItems=None), ""),
+        (edited("spec.routes", maxItems=None, items=RULED), "no bound on how often it is checked"),
+        (edited("spec.service.port", anyOf=[{"type": "string"}, {"type": "integer"}]),
+         "type within anyOf"),
+        (edited("status.observedAt", format="moment"), "nothing checks format 'moment'"),
+        (ruled(rule=" "), "an empty rule"),
+        (ruled(message=""), "a rule without a message"),
+        (ruled(message="a\nb"), "one of several lines"),
+        (ruled(reason="Invalid"), "a rule with reason 'Invalid'"),
+        (ruled(messageExpression="'a'"), "a rule with what is not checked here"),
+        (ruled(fieldPath=".recheckMin"), "a rule blames .recheckMin, which is no field"),
+        (ruled(rule="self.recheckMin == ''"), "a rule asks for recheckMin, which is no field"),
+        (around(preserveUnknownFields=True), "preserveUnknownFields: is true"),
+        (around(group="leastwise"), "spec.group: has no dot"),
+        (around(scope="Global"), "spec.scope: 'Global'"),
+        (around(names={**NAMES, "plural": "Pools"}), "spec.names.plural: 'Pools' is no DNS label"),
+        (around(names={**NAMES, "shortNames": ["1"]}), "spec.names: '1' is no DNS label"),
+        (around(names={**NAMES, "listKind": "WorkerPool"}), "kind and listKind are the same"),
+        (around(versions=[version(name="1")]), "its name is no DNS label"),
+        (around(versions=[version(storage=False)]), "not exactly one is stored"),
+        (around(versions=[version(column={"type": "text"})]), "is of type 'text'"),
+        (around(versions=[version(column={"jsonPath": "a"})]), "does not begin with a dot"),
     ],
 )  # fmt: skip
 def test_what_an_api_server_would_refuse_is_found(crd: dict[str, Any], said: str) -> None:
     found = problems(crd)
     assert any(said in problem for problem in found) if said else found == []
+
+
+def test_a_crd_whose_default_breaks_a_rule_is_not_stored() -> None:
+    """What an API server checks the default {} against, before it fills in what is within it."""
+    with pytest.raises(ValueError, match=r"health\.default: .*no such key: recheckMax"):
+        CustomResource(edited("spec.health", **{"x-kubernetes-validations": [OF_BOTH]}))
 
 
 def test_a_status_that_is_not_in_the_schema_is_found() -> None:

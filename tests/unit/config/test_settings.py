@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 from app.config.addresses import AddressPort
 from app.config.errors import ConfigError
 from app.config.explain import allowed_at
+from app.config.operator_settings import OperatorSettings, load_operator_settings
 from app.config.settings import Settings, load_settings, variable
 
 VARIABLES = [
@@ -321,6 +322,14 @@ def test_an_unknown_variable_is_told_with_the_nearest(environment: pytest.Monkey
         'LEASTWISE_LOGLEVEL: found an unknown variable (did you mean "LEASTWISE_LOG_LEVEL"?),'
         f" allowed: {', '.join(VARIABLES)}"
     )
+
+
+def test_the_variable_of_top_may_be_there(environment: pytest.MonkeyPatch) -> None:
+    """It is set in a shell from which `leastwise serve` is started, too."""
+    environment.setenv("LEASTWISE_ADMIN", "http://127.0.0.1:9000")
+    assert load_settings() == load_settings({"config": "/etc/leastwise/pool.yaml"})
+    environment.delenv("LEASTWISE_CONFIG")
+    assert load_operator_settings() == OperatorSettings()
 
 
 def test_every_problem_is_told_at_once(environment: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import json
+import pwd
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -245,6 +246,33 @@ async def test_the_given_kubeconfig_comes_first(
 
 async def test_no_way_at_all() -> None:
     assert (await complaint(None)).startswith("no way to the Kubernetes API: this is no pod")
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a user without HOME, and without an entry among the users, as a pod's may be."""
+    monkeypatch.delenv("HOME")
+
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(RuntimeError):
+        Path.home()
+
+
+@pytest.mark.usefixtures("homeless")
+async def test_in_a_pod_without_a_home(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(tls=True) as api, source_of(None, account) as source:
+        be_in_a_pod(api, monkeypatch)
+        await source.list_page("")
+        assert api.requests[0].match_info["namespace"] == "inference"
+
+
+@pytest.mark.usefixtures("homeless")
+async def test_no_way_and_no_home() -> None:
+    assert (await complaint(None)).startswith("no way to the Kubernetes API: this is no pod")
+    assert await complaint(Path("~/c")) == "no such kubeconfig: ~/c"
 
 
 async def test_a_kubeconfig_that_is_missing(tmp_path: Path) -> None:

@@ -50,6 +50,14 @@ def test_a_row_tells_what_is_and_what_has_changed() -> None:
     assert stage.history.since(8.0) == []
 
 
+def test_with_several_replicas_a_row_tells_what_all_of_them_have() -> None:
+    stage = Stage()
+    history = History(stage.pool, stage.stats, lambda: 0, load=lambda: (7, 3))
+    history.take()
+    (row,) = history
+    assert (row.in_flight, row.queued, row.slots) == (7, 3, 8)
+
+
 def test_without_requests_there_are_no_times_and_without_a_cap_no_slots() -> None:
     stage = Stage(cap=None)
     assert stage.history.last == 0.0

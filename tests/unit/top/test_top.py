@@ -1,8 +1,11 @@
 """`leastwise top` against an admin port: what it prints, and what it says when it cannot."""
 
+import asyncio
 import io
 import json
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +15,7 @@ from rich.console import Console
 
 from app.admin.stream import Feed
 from app.balancing.health import Sign
-from app.cli import cli
+from app.cli import EXIT_MISUSED, cli, main
 from app.peers.view import Standing
 from app.top import run
 from app.top.feed import FeedError, Picture, messages
@@ -122,6 +125,8 @@ def test_durations(seconds: float | None, told: str) -> None:
 # --- the feed by HTTP
 
 
+TOKEN = "the-admin-token-of-the-test"
+
 Answer = tuple[int, dict[str, str], bytes]
 
 
@@ -133,7 +138,7 @@ def admin(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
 
     def answered(request: httpx.Request) -> httpx.Response:
         status, headers, body = answers[0]
-        if status == 200 and request.headers.get("authorization") != "Bearer secret":
+        if status == 200 and request.headers.get("authorization") != f"Bearer {TOKEN}":
             status = 401
         return httpx.Response(status, headers=headers, content=body)
 
@@ -151,8 +156,8 @@ def good(view: View) -> Answer:
 
 def test_once_prints_json(admin: list[Answer], busy: View) -> None:
     admin.append(good(busy))
-    flags = ["top", "--once", "--output=json", "--token=secret"]
-    result = CliRunner().invoke(cli, flags)
+    flags = ["top", "--once", "--output=json"]
+    result = CliRunner().invoke(cli, flags, env={"LEASTWISE_ADMIN_TOKEN": TOKEN})
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert [worker["phase"] for worker in found["workers"]] == ["ready", "ejected", "ready"]
@@ -163,16 +168,85 @@ def test_once_prints_json(admin: list[Answer], busy: View) -> None:
 
 def test_once_prints_a_table(admin: list[Answer], busy: View) -> None:
     admin.append(good(busy))
-    result = CliRunner().invoke(cli, ["top", "--once"], env={"LEASTWISE_ADMIN_TOKEN": "secret"})
+    result = CliRunner().invoke(cli, ["top", "--once"], env={"LEASTWISE_ADMIN_TOKEN": TOKEN})
     assert result.exit_code == 0
     assert "✕ ejected check failed: refused" in result.stdout
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_the_token_is_in_a_file_as_in_the_pod(
+    admin: list[Answer], busy: View, tmp_path: Path, by_flag: bool
+) -> None:
+    """As the chart has it: the variable names the file, and the token stands in no flag."""
+    admin.append(good(busy))
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    flags = [f"--token-file={path}"] if by_flag else []
+    variables = {"LEASTWISE_ADMIN_TOKEN_FILE": "" if by_flag else str(path)}
+    variables["LEASTWISE_ADMIN_TOKEN"] = "another-token-of-the-test"
+    result = CliRunner().invoke(cli, ["top", "--once", *flags], env=variables)
+    assert result.exit_code == 0, result.stderr
+    assert "pool demo" in result.stdout
+
+
+def test_a_file_without_a_token_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["leastwise", "top", "--once", f"--token-file={tmp_path}/no"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == EXIT_MISUSED
+    assert "LEASTWISE_ADMIN_TOKEN_FILE: found No such file" in capsys.readouterr().err
+
+
+class EnoughError(Exception):
+    """Ends what goes on until Ctrl-C."""
+
+
+async def test_the_token_is_asked_for_at_each_connection(
+    admin: list[Answer], busy: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So whoever looks on goes on when it has been changed, and the balancer restarted."""
+    admin.append(good(busy))
+    tokens = ["another", TOKEN]
+    came: list[str] = []
+    lost: list[str] = []
+
+    def token() -> str:
+        came.append(TOKEN if not came else tokens.pop(0))
+        return came[-1]
+
+    pauses = iter(range(2))
+
+    async def pause(_: float) -> None:
+        if next(pauses, None) is None:
+            raise EnoughError
+
+    def drawn(picture: Picture, *rest: Any) -> str:
+        lost.append(rest[3])
+        return ""
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    monkeypatch.setattr(run, "draw", drawn)
+    with pytest.raises(EnoughError):
+        await run._follow(Console(file=io.StringIO()), "http://x", token, "", "name")
+    assert came == [TOKEN, "another", TOKEN]
+    ended = "the balancer has ended, trying again"
+    refused = "http://x/stream answers 401: give --token-file, or another one, trying again"
+    assert lost == ["", ended, refused, "", ended]
+
+
+def test_no_flag_is_the_token_itself() -> None:
+    result = CliRunner().invoke(cli, ["top", "--once", f"--token={TOKEN}"])
+    assert result.exit_code == EXIT_MISUSED
+    assert "No such option" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((200, {}, b""), "answers 401: give --token"),
-        ((403, {}, b""), "answers 403: give --token"),
+        ((200, {}, b""), "answers 401: give --token-file"),
+        ((403, {}, b""), "answers 403: give --token-file"),
         ((404, {"content-type": "text/html"}, b""), "answers 404, text/html: is that the admin"),
         ((404, {}, b'{"detail": "Not Found"}'), "answers 404, nothing: is that the admin"),
         ((404, {}, b'{"pools": []}'), "no pool is served"),
@@ -209,7 +283,7 @@ def test_with_several_pools_it_lists_them(admin: list[Answer], flags: list[str],
 @pytest.mark.parametrize("body", [b"data: {\n\n", b""])
 async def test_what_is_no_feed_is_told(admin: list[Answer], body: bytes) -> None:
     admin.append((200, {"content-type": "text/event-stream"}, body))
-    told: AsyncIterator[dict[str, Any]] = messages("http://x", "secret")
+    told: AsyncIterator[dict[str, Any]] = messages("http://x", TOKEN)
     with pytest.raises(FeedError if body else StopAsyncIteration):
         await anext(told)
 
