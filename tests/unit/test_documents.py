@@ -77,7 +77,9 @@ def rows(heading: str) -> dict[str, list[str]]:
 
 
 def test_the_methods_that_are_sent_again() -> None:
-    row = rows("What is sent again")["written, and the connection died before anything of the answer was passed on"]
+    row = rows("What is sent again")[
+        "written, and the connection died before anything of the answer was passed on"
+    ]
     assert set(re.findall("[A-Z]{3,}", row[0])) == {method.decode() for method in IDEMPOTENT}
 
 
