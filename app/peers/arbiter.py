@@ -385,8 +385,14 @@ class Arbiter:
         self.accounted = all(docket.accounted for docket in self.dockets.values())
 
     def _in_doubt(self, pool: Pool, now: float) -> bool:
-        """Tell whether requests of the dead that nobody knows of may still run."""
-        return any(now < free_at(pool.policy, dead_at) for dead_at in self._unheard.values())
+        """Tell whether requests of the dead that nobody knows of may still run, or others instead.
+
+        They have never come here, and may have gone to a later arbiter: as in `_expire`.
+        """
+        return any(
+            now < free_at(pool.policy, dead_at) or self.confirmed < dead_at
+            for dead_at in self._unheard.values()
+        )
 
 
 def _endpoints(pool: Pool, peer: Peer, numbers: Iterable[int]) -> frozenset[Endpoint]:

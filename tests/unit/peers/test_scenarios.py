@@ -265,3 +265,26 @@ def test_what_one_left_word_of_and_then_says_itself_is_counted_once() -> None:
     run(world, 0.5)
     assert count(world) == 2  # r, which has not come, has the other slot
     settle(world)
+
+
+def test_a_superseded_arbiter_frees_nothing_for_the_death_of_one_that_never_came_to_it() -> None:
+    world, (t, q, r, s, p) = a_world("t", "q", "r", "s", "p")
+    r.accept("cancel", 16.0)
+    run(world, 0.5)
+    cut(world, "p", "r")
+    t.replica.leave()
+    run(world, 2.0)
+    assert p.replica.role is Role.DECIDING
+    cut(world, "p", "q", "the API")
+    run(world, 5.0)
+    assert (q.replica.role, r.replica.role) == (Role.DECIDING, Role.FOLLOWING)
+    world.finish(0)
+    q.accept("cancel", 16.0)
+    run(world, 0.5)
+    r.die()
+    p.replica.pod_read(r.member, None, world.now)
+    s.accept("cancel", 16.0)
+    run(world, 3.0)
+    assert p.replica.role is Role.DECIDING
+    assert count(world) == 1
+    settle(world)
