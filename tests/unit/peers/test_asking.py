@@ -160,6 +160,16 @@ def test_only_an_idle_connection_that_was_closed_is_told() -> None:
     assert side.link.meant() == []
 
 
+def test_the_queue_of_a_pool_that_the_arbiter_does_not_know_is_bounded_here() -> None:
+    side = Asking()
+    side.pool.apply_policy(Policy(max_in_flight=1, queue=QueuePolicy(size=3)), 0.0)
+    side.report()
+    for _ in range(3 + 1):  # one of them may be about to get the slot
+        side.ask(Client())
+    with pytest.raises(QueueFull):
+        side.pool.acquire(Client(), 0.0)
+
+
 # --- the docket
 
 
