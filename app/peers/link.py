@@ -22,6 +22,10 @@ MOST_WAITING: Final = 16 * 1024 * 1024
 """Bytes that wait for a peer that does not read, beyond which it is given up."""
 
 
+LAST_WORDS: Final = 1.0
+"""Seconds that what was said before an end has to go out."""
+
+
 class Owner(Protocol):
     """Whom a link tells. After `close` it tells nothing more."""
 
@@ -100,6 +104,8 @@ class PeerLink(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+            if self._transport.get_write_buffer_size():  # a peer that is stopped never reads it
+                self._loop.call_later(LAST_WORDS, self._transport.abort)
 
     # --- inside
 

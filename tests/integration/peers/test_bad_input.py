@@ -10,6 +10,7 @@ import pytest
 from app.peers import link as link_module
 from app.peers import messages
 from app.peers.handshake import MAGIC, Caller
+from app.peers.link import PeerLink
 from app.peers.messages import Grant, Message, NamePool, encode
 from app.peers.runner import MOST_UNPROVED
 from tests.integration.peers.rig import SECRET, Api, Replica, running, stranger, two_of_them
@@ -203,3 +204,25 @@ async def test_one_that_does_not_read(
             await asyncio.sleep(0)
         assert peer.link is None
     assert "it does not read" in caplog.text
+
+
+async def test_what_one_that_is_stopped_never_reads_is_not_kept(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel takes nothing more, and neither side ends the connection."""
+    monkeypatch.setattr(link_module, "LAST_WORDS", 0.1)
+    async with unharmed(api) as one, calling(one) as call:
+        await call.meet()
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        arbiter = one.runner.replica.arbiter
+        assert arbiter is not None
+        link = arbiter.peers[stranger().id].link
+        assert isinstance(link, PeerLink)
+        link.send(messages.View("x" * 4_000_000))
+        await asyncio.sleep(0)
+        assert link._transport is not None
+        assert link._transport.get_write_buffer_size()
+        links = one.links
+        arbiter.lost(link, silent=True)
+        del link
+        await eventually(lambda: one.links == links - 1, "its socket is closed")
