@@ -14,7 +14,7 @@ leases like any. What always holds:
 - what a replica reports takes the place of all that was known of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import count
 from math import inf, isfinite
 from typing import Any, Final
@@ -30,7 +30,7 @@ from app.peers.docket import WORKERS_STOP, Docket, free_at
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link, Named, Names
 from app.peers.peer import Claim, Holding, Peer
-from app.peers.record import Member
+from app.peers.record import Held, Member, sum_up
 
 _NOBODY: Final[frozenset[Endpoint]] = frozenset()
 _BEFORE_ANSWER: Final = frozenset(
@@ -94,21 +94,35 @@ class Arbiter:
             self.add_pool(pool, now)
         self._account(now)
 
-    def believe(self, member_id: str, held: Mapping[str, Mapping[str, int]], now: float) -> None:
-        """Take in what a replica left word of that it holds, until it comes and says it itself."""
+    def believe(self, member_id: str, held: Held, now: float) -> None:
+        """Take in what a replica holds by an earlier arbiter's books, until it says so itself.
+
+        It has to be an upper bound: no arbiter may have come between that one and this.
+        """
         peer = self.peers.get(member_id)
         if peer is None or peer.answered:
             return
         numbers = count(-1, -1)  # no request's: what it says itself takes the place of as many
         for name, slots in held.items():
-            for identity, number in slots.items():
+            for identity, times in slots.items():
                 spec = EndpointSpec(identity, "", 0)
-                for _ in range(number):
+                for seconds in times:
+                    expires = inf if seconds is None else now + seconds
                     docket = self.dockets.get(name)
-                    lease = docket.place(spec, now, inf) if docket is not None else None
-                    peer.holdings[next(numbers)] = Holding(name, spec, inf, lease)
+                    lease = docket.place(spec, now, expires) if docket is not None else None
+                    peer.holdings[next(numbers)] = Holding(name, spec, expires, lease)
         peer.answered = True
         self._account(now)
+
+    def books(self, now: float) -> dict[str, Held]:
+        """Say what each of the others holds at the most, as far as it is known."""
+        return {
+            member_id: sum_up(
+                ((one.pool, one.spec.identity, one.expires) for one in peer.holdings.values()), now
+            )
+            for member_id, peer in self.peers.items()
+            if peer.answered
+        }
 
     def close(self, now: float) -> None:
         """Decide no more. The pools must have another decider already."""
@@ -153,10 +167,13 @@ class Arbiter:
 
     # --- links
 
-    def know(self, member: Member) -> None:
-        """Take note of one that has joined: it may die before it comes here."""
-        if member.id not in self.peers and member.id not in {self.me.id, *self.departed}:
-            self.peers[member.id] = Peer(member)
+    def know(self, members: Iterable[Member]) -> None:
+        """Take note of those that stand in the Lease: one may die before it comes here."""
+        listed = {member.id: member for member in members}
+        self.departed.intersection_update(listed)
+        for member_id, member in listed.items():
+            if member_id not in self.peers and member_id not in {self.me.id, *self.departed}:
+                self.peers[member_id] = Peer(member)
 
     def attach(self, member: Member, link: Link, now: float) -> None:
         """Take in a replica that has come, and ask it what it holds."""
@@ -224,6 +241,7 @@ class Arbiter:
                 return
         for docket in self.dockets.values():
             docket.line_up(now)
+        self._account(now)  # only now: what is free goes to those who have waited longest
 
     def _name(self, peer: Peer, message: Message, _now: float) -> None:
         if isinstance(message, messages.NamePool | messages.NameEndpoint | messages.ForgetNames):
@@ -267,7 +285,6 @@ class Arbiter:
         for holding in known.values():  # given back while nobody heard it
             if holding.lease is not None:
                 holding.lease.release(Outcome.CANCELLED, now)
-        self._account(now)
 
     def _acquire(self, peer: Peer, message: messages.Acquire, now: float) -> None:
         name = peer.named.pool(message.pool)
@@ -275,6 +292,8 @@ class Arbiter:
             raise ProtocolError(f"request {message.ask} asks twice")
         claim = peer.claims[message.ask] = Claim(peer, name, message.ask)
         docket = self.dockets.get(name)
+        if docket is not None and message.age <= 0:
+            docket.line_up(now)  # those that came before it in this batch, and have waited
         tried = _NOBODY
         if docket is not None and message.tried:
             tried = _endpoints(docket.pool, peer, message.tried)

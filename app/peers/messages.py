@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout, Refusal
 from app.balancing.health import Sign
 from app.balancing.lease import Outcome
+from app.peers.record import MOST_TERM
 
 VERSIONS: Final = (1, 2)
 """The oldest and the newest that are spoken."""
@@ -151,17 +152,13 @@ class Refuse(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """Said twice a second by both; the arbiter tells in which version it last wrote the Lease."""
+    """Said twice a second by both. The arbiter says as what time it last wrote the Lease."""
 
-    lease_version: str
+    renewed: str
 
 
 class Handover(NamedTuple):
-    """The arbiter steps down; who is named decides in this term, and the Lease says so."""
-
-    term: int
-    lease_version: str
-    successor: str
+    """The arbiter steps down, and the Lease says who decides now."""
 
 
 class Leaving(NamedTuple):
@@ -322,9 +319,8 @@ def _read_pool(data: bytes, _version: int) -> NamePool:
 
 
 def _term(data: bytes) -> int:
-    """Read a term; the Lease has 31 bits for it."""
     (term,) = _NUMBER.unpack(data)
-    if term >= 1 << 31:
+    if term > MOST_TERM:
         raise ValueError(f"a term of {term}")
     return int(term)
 
@@ -337,11 +333,6 @@ def _read_promise(data: bytes, _version: int) -> Promise:
 def _read_refuse(data: bytes, _version: int) -> Refuse:
     ask, number = _REFUSE.unpack(data)
     return Refuse(ask, _REFUSALS[number])
-
-
-def _read_handover(data: bytes, _version: int) -> Handover:
-    (term,) = _NUMBER.unpack_from(data)
-    return Handover(term, *_texts(data, _NUMBER.size, 2))
 
 
 def _nothing(kind: Callable[[], Message]) -> Callable[[bytes, int], Message]:
@@ -376,10 +367,8 @@ _WRITERS: Final[dict[type[Message], tuple[int, _Writer]]] = {
     ),
     Grant: (14, lambda m, _: _GRANT.pack(*m)),
     Refuse: (15, lambda m, _: _REFUSE.pack(m.ask, _REFUSAL_NUMBERS[m.refusal])),
-    Alive: (16, lambda m, _: _text(m.lease_version)),
-    Handover: (
-        17, lambda m, _: _NUMBER.pack(m.term) + _text(m.lease_version) + _text(m.successor)
-    ),
+    Alive: (16, lambda m, _: _text(m.renewed)),
+    Handover: (17, lambda _m, _: b""),
     Leaving: (18, lambda _m, _: b""),
     Goodbye: (19, lambda _m, _: b""),
     View: (20, lambda m, _: _text(m.text)),
@@ -402,7 +391,7 @@ _READERS: Final[dict[int, Callable[[bytes, int], Message]]] = {
     14: lambda data, _: Grant(*_GRANT.unpack(data)),
     15: _read_refuse,
     16: lambda data, _: Alive(*_texts(data, 0, 1)),
-    17: _read_handover,
+    17: _nothing(Handover),
     18: _nothing(Leaving),
     19: _nothing(Goodbye),
     20: lambda data, _: View(*_texts(data, 0, 1)),

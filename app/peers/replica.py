@@ -18,7 +18,6 @@ What always holds:
 - a Kubernetes API that does not answer changes nothing for replicas that have an arbiter.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 from typing import Protocol
@@ -31,7 +30,7 @@ from app.peers.candidacy import Candidacy
 from app.peers.follower import Follower, PoolFollower
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link
-from app.peers.record import EXPIRY, Member, Record
+from app.peers.record import EXPIRY, Held, Member, Record, sum_up
 from app.peers.tenure import ALIVE, RENEWAL, UNSURE, Tenure
 
 GREETING = 1.0
@@ -39,6 +38,9 @@ GREETING = 1.0
 
 PAUSE, PAUSE_MAX = 0.05, 0.5
 """Seconds before the Lease is looked at again: the first time, and at the most."""
+
+RETRY_MAX = 10.0
+"""Seconds for which the API is left alone at the most, however long it asks for."""
 
 SELF_HELP = 1.0
 """Seconds without an arbiter after which a pool whose workers refuse decides on its own count."""
@@ -104,7 +106,13 @@ class Replica:
         self._follower = Follower()
         self._pools: dict[Pool, PoolFollower] = {}
         self._version = ""
-        self._version_at = now
+        self._sign = ("", "")
+        """The last sign of life in the Lease: who decides, and when that one says it wrote it."""
+
+        self._sign_at = now
+        self._conflicts = 0
+        """Writes in a row that met another's."""
+
         self._link: Link | None = None
         self._linked_at = 0.0
         self._followed: Member | None = None
@@ -176,8 +184,11 @@ class Replica:
 
     def cut_off(self, now: float) -> bool:
         """Tell whether the others have an arbiter that cannot be reached from here."""
-        renewed = now - self._version_at < EXPIRY
-        return self.alone_since is not None and now - self.alone_since > 2 * EXPIRY and renewed
+        long = self.alone_since is not None and now - self.alone_since > 2 * EXPIRY
+        return long and self._is_renewed(now)
+
+    def _is_renewed(self, now: float) -> bool:
+        return now - self._sign_at < EXPIRY
 
     # --- the Lease
 
@@ -186,7 +197,6 @@ class Replica:
         self._busy = False
         self._see(record, version, now)
         if self.role is Role.DECIDING:
-            self._confirm(record)
             self._compare(record, now)
         elif self._link is None and not self._dialing:
             self._choose(record, now)
@@ -194,6 +204,7 @@ class Replica:
     def lease_written(self, record: Record, version: str, now: float) -> None:
         """Take note that the Lease is what was wanted."""
         self._busy = False
+        self._conflicts, self._pause = 0, PAUSE
         self._see(record, version, now)
         if self.role is not Role.DECIDING:
             if self._link is None and not self._dialing:
@@ -201,23 +212,38 @@ class Replica:
         elif record.holder != self.me.id:
             self._stepped_down(record, now)
         else:
-            self._confirm(record)
+            self._compare(record, now)
             if self._tenure is not None:
                 self._tenure.next_renewal = now + RENEWAL
-                self._tenure.say_alive(version, self._pools, now)
+                self._tenure.say_alive(record.renewed, self._pools, now)
 
     def lease_conflict(self, now: float) -> None:
-        """Somebody was faster: look what there is now."""
+        """Somebody was faster: look what there is now, but not again and again without a pause."""
         self._busy = False
-        self._not_before = now
-        self._read()
+        self._conflicts += 1
+        if self._conflicts > 1:
+            self._later(now)
+        else:
+            self._not_before = now
+        if self._conflicts == 1 or self.role is Role.DECIDING:
+            self._read()
 
-    def lease_failed(self, now: float) -> None:
-        """Nothing is known of the Lease: try again."""
+    def lease_failed(self, now: float, retry_after: float = 0.0) -> None:
+        """Nothing is known of the Lease: try again.
+
+        Who has lost its arbiter looks for it where the Lease last said. `retry_after`: seconds for
+        which the API wants to be left alone.
+        """
         self._busy = False
-        self._later(now)
+        self._later(now, retry_after)
         if self._tenure is not None:
-            self._tenure.next_renewal = max(self._tenure.next_renewal, now + self._pause)
+            self._tenure.next_renewal = max(self._tenure.next_renewal, self._not_before)
+        elif self._link is None and not self._dialing and not self._stopped:
+            record = self.record
+            holder = None if record is None else record.member(record.holder)
+            joined = record is not None and record.member(self.me.id) is not None
+            if joined and holder is not None and holder.id != self.me.id:
+                self._dial(holder)
 
     def pod_read(self, member: Member, uid: str | None, now: float) -> None:
         """Take in which pod has the member's pod's name now; None if there is none."""
@@ -229,7 +255,7 @@ class Replica:
     def dialed(self, member: Member, link: Link, now: float) -> None:
         """A member that was dialed is there."""
         self._dialing = False
-        if self.role is Role.DECIDING or self._link is not None:
+        if self.role is Role.DECIDING or self._link is not None or self._stopped:
             link.close()
             return
         self._link, self._linked_at, self._followed = link, now, member
@@ -292,7 +318,7 @@ class Replica:
         """Let others decide from now on: this replica is about to stop."""
         self.leaving = True
         if self._tenure is not None:
-            self._hand_over(self._tenure)
+            self._hand_over(self._tenure, self._now)
         elif self._link is not None:
             self._link.send(messages.Leaving())
 
@@ -320,9 +346,16 @@ class Replica:
     # --- inside: seeking
 
     def _see(self, record: Record | None, version: str, now: float) -> None:
-        self.record = record
-        if version != self._version:
-            self._version, self._version_at = version, now
+        self.record, self._version = record, version
+        if record is None:
+            self._live("", "", now)
+        else:
+            self._live(record.holder, record.renewed, now)
+
+    def _live(self, holder: str, renewed: str, now: float) -> None:
+        """Take in a sign of the arbiter's life. Others' writes of the Lease are none."""
+        if self._sign != (holder, renewed):
+            self._sign, self._sign_at = (holder, renewed), now
 
     def _read(self) -> None:
         if not self._busy:
@@ -333,8 +366,8 @@ class Replica:
         self._busy, self._asked_at = True, self._now
         self._effects.write_lease(record, self._version)
 
-    def _later(self, now: float) -> None:
-        self._not_before = now + self._pause
+    def _later(self, now: float, retry_after: float = 0.0) -> None:
+        self._not_before = now + max(self._pause, min(retry_after, RETRY_MAX))
         self._pause = min(2 * self._pause, PAUSE_MAX)
 
     def _dial(self, member: Member) -> None:
@@ -353,7 +386,7 @@ class Replica:
             self._decide(record, now)  # it was named, or has not heard that its write came through
             return
         wanted = record if known else record.joined_by(self.me)
-        unchanged = now - self._version_at
+        unchanged = now - self._sign_at
         if self._candidacy.may_take(record, unchanged, now, leaving=self.leaving):
             term = max(record.term, self.promised) + 1
             self._word = (term, record)
@@ -370,17 +403,28 @@ class Replica:
     def _decide(self, record: Record, now: float) -> None:
         """Be the arbiter, in the term of the record."""
         self._let_go(now)
+        self._follower.forget()
         self.promised = record.term
         self.arbiter = Arbiter(self.me, record.term, record.members, self._pools, now)
-        self.arbiter.confirmed = self._asked_at
         self._tenure = Tenure(self.arbiter, now)
         self._has_arbiter(Role.DECIDING, now)
-        if self._word is not None and self._word[0] == record.term:
-            before = self._word[1]
-            self.arbiter.believe(before.left_by, before.left_with or {}, now)
+        self._believe(self.arbiter, now)
         self._compare(record, now)
         for pool in self._pools:
             pool.decide_by(None, now)
+
+    def _believe(self, arbiter: Arbiter, now: float) -> None:
+        """Take over the books of the arbiter before, if it left them and this one follows directly.
+
+        Its term came before this one's without another between, and it gave nothing more after it
+        had written them. So nobody has given more to those that stand in them.
+        """
+        if self._word is None:
+            return
+        term, before = self._word
+        if term == arbiter.term == before.term + 1:
+            for member_id, held in (before.yielded_with or {}).items():
+                arbiter.believe(member_id, held, now)
 
     def _has_arbiter(self, role: Role, now: float) -> None:
         self.role, self.joined = role, True
@@ -412,9 +456,8 @@ class Replica:
     def _heed(self, link: Link, message: Message, now: float) -> None:
         if self.role is Role.FOLLOWING:
             if isinstance(message, messages.Alive):
-                # Only a sign that the Lease changes: it is read before it is ever written.
-                if message.lease_version != self._version:
-                    self._version, self._version_at = message.lease_version, now
+                if message.renewed and self._followed is not None:
+                    self._live(self._followed.id, message.renewed, now)
             elif isinstance(message, messages.View):
                 self.told = message.text
             elif isinstance(message, messages.Handover):
@@ -461,14 +504,8 @@ class Replica:
             self._resign(now)
             self._read()
 
-    def _confirm(self, record: Record | None) -> None:
-        """Note that the Lease named this arbiter when it was last asked for."""
-        arbiter = self.arbiter
-        if arbiter is not None and record is not None and record.term == arbiter.term:
-            arbiter.confirmed = self._asked_at
-
     def _compare(self, record: Record | None, now: float) -> None:
-        """See whether the Lease still says what this arbiter is."""
+        """See whether the Lease still names this arbiter, as it did when it was last asked for."""
         arbiter = self.arbiter
         if arbiter is None:
             raise AssertionError
@@ -477,46 +514,47 @@ class Replica:
             self._read()
             return
         if record is not None:
-            for member in record.members:
-                arbiter.know(member)
+            if record.term == arbiter.term:
+                arbiter.confirmed = self._asked_at
+            arbiter.know(record.members)
             for member_id in record.outlived:
                 arbiter.dead(member_id, now)
 
     def _tick_deciding(self, tenure: Tenure, now: float) -> None:
-        for member in tenure.tick(self._version, self._pools, now):
+        renewed = "" if self.record is None else self.record.renewed
+        for member in tenure.tick(renewed, self._pools, now):
             self._effects.read_pod(member)
-        if self._busy or (self.leaving and self._hand_over(tenure)):
+        if self._busy or (self.leaving and self._hand_over(tenure, now)):
             return
-        if tenure.is_isolated(now):
+        if tenure.is_isolated(now) and self._is_renewed(now):  # else nobody could take its place
             record = tenure.renewed(self.record)
             self._resign(now)  # first: what is written is all that is held
             self._candidacy.yielded(now)
-            self._write(record.left(self._held(now)))
+            self._write(record.yielded({self.me.id: self._held(now)} | tenure.books(now)))
         elif now >= tenure.next_renewal:
             tenure.next_renewal = now + RENEWAL
             self._write(tenure.renewed(self.record))
 
-    def _hand_over(self, tenure: Tenure) -> bool:
+    def _hand_over(self, tenure: Tenure, now: float) -> bool:
         """Name another to decide; return whether there is somebody."""
         record = tenure.renewed(self.record)
         successor = tenure.successor(record)
-        if successor is None or self._busy:
+        if successor is None or self._busy or now < self._not_before:
             return False
         self._write(record.held_by(successor.id, record.term + 1))
         return True
 
-    def _held(self, now: float) -> dict[str, dict[str, int]]:
-        """Count the slots of this replica's own requests, but those that are about to end."""
-        held = {}
-        for pool in self._pools:
-            leases = [lease for lease in pool.own_leases or () if lease.expires > now]
-            held[pool.key] = dict(Counter(lease.endpoint.spec.identity for lease in leases))
-        return held
+    def _held(self, now: float) -> Held:
+        """Say what this replica's own requests hold."""
+        leases = ((pool, lease) for pool in self._pools for lease in pool.own_leases or ())
+        return sum_up(
+            ((pool.key, lease.endpoint.spec.identity, lease.expires) for pool, lease in leases), now
+        )
 
     def _stepped_down(self, record: Record, now: float) -> None:
         """The Lease names another, as this arbiter wrote it, or nobody."""
         if self._tenure is not None and record.holder:
-            self._tenure.say_handover(record, self._version)
+            self._tenure.say_handover()
         self._resign(now)
         successor = record.member(record.holder)
         if successor is not None:

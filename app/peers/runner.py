@@ -46,6 +46,11 @@ MOST_COMPLAINTS: Final = 100
 class StoreError(Exception):
     """The Kubernetes API did not do what was asked; the message says why, and what helps."""
 
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds for which the API wants to be left alone."""
+
 
 class ConflictError(StoreError):
     """Somebody else has written the Lease."""
@@ -139,13 +144,15 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                while True:
-                    if self.replica.joined or self._able():
-                        self.replica.tick(monotonic())
-                    self._say_role()
-                    await asyncio.sleep(TICK)
+                try:
+                    while True:
+                        if self.replica.joined or self._able():
+                            self.replica.tick(monotonic())
+                        self._say_role()
+                        await asyncio.sleep(TICK)
+                finally:
+                    self._group = None  # what is told from now on starts nothing
         finally:
-            self._group = None
             await self._close()
 
     def leave(self) -> None:
@@ -159,17 +166,24 @@ class Runner:
         replica = self.replica
         try:
             async with asyncio.timeout(PARTING):
-                while replica.busy:  # one write of the Lease after the other
-                    self._answered.clear()
-                    await self._answered.wait()
-                self._answered.clear()
+                await self._settled()  # one write of the Lease after the other
                 replica.stop()
-                if replica.role is Role.DECIDING:
-                    await self._answered.wait()
+                while replica.role is Role.DECIDING:
+                    await self._settled()
+                    if replica.role is Role.DECIDING:  # it failed, or has met another's
+                        await asyncio.sleep(TICK)
+                        await self._settled()
+                        replica.stop()
         except TimeoutError:
             replica.stop()
             if replica.role is Role.DECIDING:
                 log.warning("peers: the Lease still names this replica until it expires")
+
+    async def _settled(self) -> None:
+        """Wait until the Lease is neither read nor written."""
+        while self.replica.busy:
+            self._answered.clear()
+            await self._answered.wait()
 
     def unready(self) -> list[str]:
         """Say why no new requests should come here; empty if they may."""
@@ -329,21 +343,22 @@ class Runner:
         put = self._store.replace if version else self._store.create
         try:
             self._base = await put(lease)
-            _, version = record.read(self._base)
+            written, version = record.read(self._base)
         except ConflictError:
             self.replica.lease_conflict(monotonic())
         except (StoreError, RecordError) as error:
             self._failed(error)
         else:
             self.error = ""
-            self.replica.lease_written(wanted, version, monotonic())
+            self.replica.lease_written(written, version, monotonic())
         self._answered.set()
 
     def _failed(self, error: Exception) -> None:
         if str(error) != self.error:
             log.warning("peers: %s", error)
         self.error = str(error)
-        self.replica.lease_failed(monotonic())
+        retry_after = error.retry_after if isinstance(error, StoreError) else 0.0
+        self.replica.lease_failed(monotonic(), retry_after)
 
     async def _read_pod(self, member: Member) -> None:
         try:

@@ -50,7 +50,7 @@ async def _told(call: Awaitable[T]) -> T:
     except Conflict as error:
         raise ConflictError(str(error)) from error
     except SourceError as error:
-        raise StoreError(str(error)) from error
+        raise StoreError(str(error), retry_after=error.retry_after) from error
 
 
 def make_runner(settings: Settings, port: int, able: Callable[[], bool]) -> Runner | None:

@@ -56,6 +56,9 @@ class Way:
         self.trouble = ""
         """What each call fails with; empty for none."""
 
+        self.fails_once: StoreError | None = None
+        """What the next call fails with."""
+
         self.passing = asyncio.Event()
         """Unset while calls hang."""
 
@@ -90,6 +93,9 @@ class Way:
     async def _pass(self, call: str) -> None:
         self.calls.append(call)
         await self.passing.wait()
+        failure, self.fails_once = self.fails_once, None
+        if failure is not None:
+            raise failure
         if self.trouble:
             raise StoreError(self.trouble)
 

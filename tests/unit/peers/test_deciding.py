@@ -3,15 +3,17 @@
 from math import inf
 
 from app.balancing.endpoint import Phase
+from app.balancing.errors import QueueFull
 from app.balancing.health import Sign
 from app.balancing.lease import Outcome
+from app.balancing.policy import Policy, QueuePolicy
 from app.balancing.pool import Pool
 from app.peers import messages
 from app.peers.docket import WORKERS_STOP
 from app.peers.messages import Message
-from app.peers.record import Member
+from app.peers.record import Member, Record
 from app.peers.replica import Replica
-from tests.unit.peers.alone import NOW, A, a_pool, come, deciding
+from tests.unit.peers.alone import ME, NOW, A, B, a_pool, come, deciding
 from tests.unit.peers.said import Said
 
 NAMES: list[Message] = [
@@ -132,3 +134,53 @@ def test_a_goodbye_is_a_proof_by_itself() -> None:
     arbiter.tick(NOW + WORKERS_STOP)
     assert pool.in_flight == 0
     assert arbiter.departed == {A.id}
+
+
+def served(link: Said) -> list[int]:
+    return [message.ask for message in link.meant() if isinstance(message, messages.Grant)]
+
+
+def test_a_fresh_request_overtakes_none_that_came_before_it_in_the_same_batch() -> None:
+    replica, _ = deciding()
+    pool = a_pool()
+    replica.add_pool(pool, NOW)
+    link = come(replica, A)
+    waited = ask(1)._replace(age=5.0)
+    replica.received(link, [*NAMES, waited, ask(2), ask(3)._replace(age=4.0)], NOW)
+    assert (served(link), pool.queued) == ([1], 2)
+    replica.received(link, [messages.Release(1, Outcome.ANSWERED, None, "")], NOW)
+    assert served(link) == [3]
+
+
+def test_nor_does_it_pass_the_bound_of_the_queue() -> None:
+    replica, _ = deciding()
+    pool = Pool(Policy(max_in_flight=1, queue=QueuePolicy(size=1)), key="pool")
+    replica.add_pool(pool, NOW)
+    link = come(replica, A, [*NAMES, ask(1)._replace(age=5.0), ask(2)])
+    assert link.meant()[-1] == messages.Refuse(2, QueueFull)
+
+
+def test_what_a_report_frees_goes_to_those_who_have_waited_longest() -> None:
+    replica, _ = deciding()
+    replica.lease_read(Record(3, ME.id, (A, B, ME)), "v2", NOW)
+    pool = a_pool()
+    replica.add_pool(pool, NOW)
+    first = come(replica, A, [*NAMES, ask(1)._replace(age=1.0)])
+    assert (served(first), pool.queued) == ([], 1)  # B may have the slot
+    second = come(replica, B, [*NAMES, ask(1)._replace(age=9.0)])
+    assert (served(first), served(second), pool.queued) == ([], [1], 1)
+
+
+def test_the_departed_are_forgotten_once_the_lease_has_them_no_more() -> None:
+    replica, _, link = asked()
+    arbiter = replica.arbiter
+    assert arbiter is not None
+    replica.received(link, [messages.Goodbye()], NOW)
+    arbiter.tick(NOW + WORKERS_STOP)
+    replica.lease_read(Record(3, ME.id, (A, ME)), "v2", NOW)
+    assert (arbiter.departed, list(arbiter.peers)) == ({A.id}, [])
+    replica.tick(NOW + 2.0)
+    replica.lease_written(Record(3, ME.id, (ME,)), "v3", NOW + 2.0)
+    assert (arbiter.departed, list(arbiter.peers)) == (set(), [])
+    replica.lease_read(Record(3, ME.id, (ME, A)), "v4", NOW + 3.0)  # it was not dead, then
+    assert list(arbiter.peers) == [A.id]

@@ -13,11 +13,12 @@ from app.balancing.health import Sign
 from app.balancing.lease import Outcome
 from app.peers import messages
 from app.peers.messages import Decoder, Message, ProtocolError, encode
+from app.peers.record import MOST_TERM
 from tests.unit.peers.said import Said
 
 ASKS = st.integers(0, 2**64 - 1)
 NUMBERS = st.integers(0, 2**16 - 1)
-TERMS = st.integers(0, 2**32 - 1)
+TERMS = st.integers(0, MOST_TERM)
 TIMES = st.floats(width=32, allow_nan=False)
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False, max_value=1e9, min_value=-1e9)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -41,7 +42,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Grant, ASKS, NUMBERS),
     st.builds(messages.Refuse, ASKS, st.sampled_from([QueueFull, QueueTimeout, NoEndpoint])),
     st.builds(messages.Alive, TEXTS),
-    st.builds(messages.Handover, TERMS, TEXTS, TEXTS),
+    st.just(messages.Handover()),
     st.builds(messages.Leaving),
     st.builds(messages.Goodbye),
     st.builds(messages.View, TEXTS),
