@@ -159,11 +159,11 @@ class Arbiter:
         if docket is not None:
             docket.close(now)
 
-    def before(self, pool: Pool, policy: Policy, now: float) -> None:
+    def prepare_policy(self, pool: Pool, policy: Policy, now: float) -> None:
         """Prepare for another policy of a pool."""
         docket = self.dockets.get(pool.key)
         if docket is not None:
-            docket.before(policy, now)
+            docket.prepare_policy(policy, now)
 
     # --- links
 

@@ -181,7 +181,7 @@ class Runner:
 
     async def _settled(self) -> None:
         """Wait until the Lease is neither read nor written."""
-        while self.replica.busy:
+        while self.replica.lease.busy:
             self._answered.clear()
             await self._answered.wait()
 
@@ -205,7 +205,7 @@ class Runner:
             seen = view.read(replica.told)
         alone = 0.0 if replica.alone_since is None else monotonic() - replica.alone_since
         without = replica.without_arbiter + alone
-        return view.Standing(replica.me.id, replica.role.value, replica.term, without, seen)
+        return view.Standing(replica.me.id, replica.role.value, replica.promised, without, seen)
 
     def add_pool(self, pool: Pool) -> None:
         """Let the replicas decide together about this pool."""
@@ -215,9 +215,9 @@ class Runner:
         """Forget a pool that has no requests any more."""
         self.replica.remove_pool(pool, monotonic())
 
-    def before(self, pool: Pool, policy: Policy) -> None:
+    def prepare_policy(self, pool: Pool, policy: Policy) -> None:
         """Prepare for another policy of the pool, which is applied next."""
-        self.replica.before(pool, policy, monotonic())
+        self.replica.prepare_policy(pool, policy, monotonic())
 
     # --- effects
 
@@ -383,7 +383,7 @@ class Runner:
         replica = self.replica
         if replica.role is not self._role:
             self._role = replica.role
-            log.info("peers: %s, term %d", replica.role.value, replica.term)
+            log.info("peers: %s, term %d", replica.role.value, replica.promised)
 
     async def _close(self) -> None:
         if self._server is not None:

@@ -155,7 +155,7 @@ async def test_a_replica_that_stops_writes_again_what_did_not_come_through(
         monkeypatch.setattr(module, "RENEWAL", 60.0)  # nothing else is written
     async with running(api, "one") as one:
         await one.is_now("deciding")
-        await eventually(lambda: not one.runner.replica.busy)
+        await eventually(lambda: not one.runner.replica.lease.busy)
         one.store.fails_once = ConflictError("it was changed")
         if meets == "trouble":
             one.store.fails_once = StoreError("no route")
@@ -182,11 +182,11 @@ async def test_the_api_is_left_alone_for_as_long_as_it_asks(api: Api) -> None:
     async with running(api, "one") as one:
         await one.is_now("deciding")
         replica = one.runner.replica
-        await eventually(lambda: not replica.busy)
+        await eventually(lambda: not replica.lease.busy)
         one.store.fails_once = StoreError("too many requests", retry_after=5.0)
         one.runner.read_lease()
         await eventually(lambda: one.runner.error)
-        assert replica._not_before > monotonic() + 4.0
+        assert replica.lease.due_at > monotonic() + 4.0
 
 
 async def test_what_is_told_to_one_that_is_ending_starts_nothing(api: Api) -> None:

@@ -91,5 +91,5 @@ def _nothing_is_left(world: World) -> None:
             assert (pool.in_flight, pool.elsewhere, pool.queued) == (0, 0, 0), process
             counts = {e.spec.identity: e.in_flight for e in pool.endpoints.values()}
             assert counts == dict.fromkeys(ENDPOINTS, 0)
-        follower: Any = process.replica._follower
+        follower: Any = process.replica._shared.follower
         assert (follower._asks, follower._numbered, follower._held) == ({}, {}, {})

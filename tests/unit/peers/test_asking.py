@@ -211,7 +211,7 @@ def test_endpoints_and_caps_that_become_known_in_doubt_are_held_too() -> None:
     pool.apply_snapshot([SPEC, EndpointSpec("y", "10.0.0.1", 80, "y")], 1.0)
     assert (docket.reserved, pool.in_flight) == (1, 2)
     higher = Policy(max_in_flight=3)
-    docket.before(higher, 1.0)
+    docket.prepare_policy(higher, 1.0)
     pool.apply_policy(higher, 1.0)
     assert (docket.reserved, pool.in_flight) == (5, 6)
     pool.apply_snapshot([], 2.0)
@@ -232,7 +232,7 @@ def test_nor_once_it_is_accounted() -> None:
     pool = a_pool(cap=1, names="")
     docket = Docket(pool, 0.0, accounted=True)
     pool.apply_snapshot([SPEC], 0.0)
-    docket.before(Policy(max_in_flight=9), 0.0)
+    docket.prepare_policy(Policy(max_in_flight=9), 0.0)
     assert (docket.reserved, pool.in_flight) == (0, 0)
 
 

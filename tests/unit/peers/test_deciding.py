@@ -83,8 +83,8 @@ def test_a_deadline_frees_nothing_before_the_lease_was_asked_again() -> None:
     arbiter.tick(NOW + 60.0)
     assert pool.in_flight == 1
     replica.tick(NOW + 60.0)  # writes it
-    assert replica.record is not None
-    replica.lease_written(replica.record, "v2", NOW + 61.0)
+    assert replica.lease.record is not None
+    replica.lease_written(replica.lease.record, "v2", NOW + 61.0)
     arbiter.tick(NOW + 61.0)
     assert pool.in_flight == 0
 

@@ -22,7 +22,7 @@ def test_the_first_one_creates_the_lease_and_decides() -> None:
     assert wanted.taken() == [("read",), ("write", record, "")]
     assert (replica.role, replica.joined) == (Role.JOINING, False)
     replica.lease_written(record, "v1", NOW)
-    assert (replica.role, replica.term, replica.arbiter_id) == (Role.DECIDING, 1, ME.id)
+    assert (replica.role, replica.promised) == (Role.DECIDING, 1)
     assert (replica.joined, replica.alone_since) == (True, None)
     assert replica.arbiter is not None
     assert replica.arbiter.accounted

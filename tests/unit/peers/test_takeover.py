@@ -9,7 +9,8 @@ from app.balancing.lease import Lease
 from app.peers import messages
 from app.peers.candidacy import COURTESY, YIELDED
 from app.peers.record import EXPIRY, Held, Member, Record
-from app.peers.replica import GREETING, PAUSE, RETRY_MAX, SELF_HELP, Replica, Role
+from app.peers.replica import GREETING, SELF_HELP, Replica, Role
+from app.peers.sight import PAUSE, RETRY_MAX
 from tests.unit.balancing.test_pool import Client
 from tests.unit.peers.alone import (
     ME,
@@ -107,7 +108,7 @@ def test_a_successor_decides_when_it_hears_of_it_and_not_before_it_has_read_it()
     assert (replica.role, link.closed) == (Role.SEEKING, True)
     assert wanted.taken() == [("read",)]
     replica.lease_read(Record(4, ME.id, (A, B, ME)), "v2", NOW)
-    assert (replica.role, replica.term) == (Role.DECIDING, 4)
+    assert (replica.role, replica.promised) == (Role.DECIDING, 4)
 
 
 def test_the_one_that_joined_last_succeeds_unless_it_leaves_too() -> None:
@@ -295,7 +296,7 @@ def test_one_that_leaves_does_not_hurry_while_its_writes_fail() -> None:
         now = NOW + tick / 20
         replica.tick(now)
         writes += sum(call[0] == "write" for call in wanted.taken())
-        if replica.busy:
+        if replica.lease.busy:
             replica.lease_failed(now)
     assert 10 < writes < 30
 
@@ -339,7 +340,7 @@ def test_one_that_lost_its_arbiter_looks_where_the_lease_last_said() -> None:
 def test_nor_does_it_look_elsewhere(record: Record) -> None:
     replica, wanted = a_replica()
     replica.promised = 3
-    replica.record = record
+    replica.lease.record = record
     replica.tick(NOW)
     replica.lease_failed(NOW)
     assert wanted.taken() == [("read",)]
