@@ -12,8 +12,9 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from app.peers.handshake import NONCE, Caller, Reached
-from app.peers.messages import Decoder, Message, ProtocolError, encode
+from app.peers.messages import Message, ProtocolError
 from app.peers.record import Member
+from app.peers.wire import Decoder, encode
 
 HANDSHAKE: Final = 2.0
 """Seconds that a handshake may take."""

@@ -11,7 +11,7 @@ from time import monotonic, time
 
 import pytest
 
-from app.peers import messages
+from app.peers import wire
 from app.peers.handshake import MAGIC
 from tests.e2e.interface import until
 from tests.e2e.replicas import CLIENTS, REPLICAS, UNREFUSED, Replicas, check
@@ -78,7 +78,7 @@ async def test_an_upgrade_between_two_versions(replicas: Replicas, busy: bool) -
     async with rolled(replicas, busy=busy):
         for program, versions in (
             (version_one.__name__, version_one.VERSIONS),
-            ("app", messages.VERSIONS),
+            ("app", wire.VERSIONS),
         ):
             await sim.operate("upgrade", pool=UNREFUSED, environment={}, program=program)
             await rolled_out(replicas)

@@ -11,8 +11,9 @@ from app.peers import link as link_module
 from app.peers import messages
 from app.peers.handshake import MAGIC, Caller
 from app.peers.link import PeerLink
-from app.peers.messages import Grant, Message, NamePool, encode
+from app.peers.messages import Grant, Message, NamePool
 from app.peers.runner import MOST_UNPROVED
+from app.peers.wire import MAX_LENGTH, encode
 from tests.integration.peers.rig import SECRET, Api, Replica, running, stranger, two_of_them
 from tests.integration.waiting import LIMIT, eventually
 
@@ -135,7 +136,7 @@ async def test_what_was_overheard_serves_no_second_time(api: Api) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        pytest.param(pack("<IB", messages.MAX_LENGTH + 1, 9), id="oversized"),
+        pytest.param(pack("<IB", MAX_LENGTH + 1, 9), id="oversized"),
         pytest.param(pack("<IB", 0, 200), id="unknown kind"),
         pytest.param(pack("<IB", 3, 9) + b"abc", id="cut off"),
         pytest.param(encode(Grant(1, 1), 2), id="a grant to the arbiter"),
