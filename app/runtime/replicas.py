@@ -12,7 +12,8 @@ from app.discovery.credentials import connect
 from app.discovery.leases import LeaseApi
 from app.discovery.source import Conflict, SourceError
 from app.peers.record import Member
-from app.peers.runner import ConflictError, Runner, StoreError
+from app.peers.runner import Runner
+from app.peers.store import ConflictError, StoreError
 
 T = TypeVar("T")
 

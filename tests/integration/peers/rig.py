@@ -14,7 +14,8 @@ from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.peers.record import Member
-from app.peers.runner import ConflictError, Runner, StoreError
+from app.peers.runner import Runner
+from app.peers.store import ConflictError, StoreError
 from tests.integration.waiting import eventually
 
 CAP = 2
@@ -169,7 +170,7 @@ class Replica:
     @property
     def links(self) -> int:
         """How many connections it has, whatever came of them."""
-        return len(self.runner._links)
+        return len(self.runner._meetings.links)
 
     async def is_now(self, role: str) -> None:
         await eventually(lambda: self.role == role, f"{self.me.pod} is {role}")

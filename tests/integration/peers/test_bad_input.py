@@ -11,8 +11,8 @@ from app.peers import link as link_module
 from app.peers import messages
 from app.peers.handshake import MAGIC, Caller
 from app.peers.link import PeerLink
+from app.peers.meeting import MOST_UNPROVED
 from app.peers.messages import Grant, Message, NamePool
-from app.peers.runner import MOST_UNPROVED
 from app.peers.wire import MAX_LENGTH, encode
 from tests.integration.peers.rig import SECRET, Api, Replica, running, stranger, two_of_them
 from tests.integration.waiting import LIMIT, eventually

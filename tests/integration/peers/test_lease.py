@@ -12,7 +12,7 @@ from app.peers import runner as runner_module
 from app.peers import tenure as tenure_module
 from app.peers.names import Link
 from app.peers.record import MEMBERS, Member
-from app.peers.runner import ConflictError, StoreError
+from app.peers.store import ConflictError, StoreError
 from tests.integration.peers.rig import Api, Replica, running, two_of_them
 from tests.integration.waiting import eventually
 
@@ -280,7 +280,7 @@ async def test_a_pod_is_asked_for_once_while_the_api_hangs(api: Api) -> None:
         await eventually(lambda: "pod_uid" in one.store.calls)
         assert one.store.calls.count("pod_uid") == 1
         one.store.passing.set()
-        await eventually(lambda: not one.runner._asked, "it is answered")
+        await eventually(lambda: not one.runner._calls.asked, "it is answered")
         one.runner.read_pod(member)
         await eventually(lambda: one.store.calls.count("pod_uid") == 2, "it may be asked again")
 

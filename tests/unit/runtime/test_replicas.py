@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.discovery.source import Conflict, SourceError
-from app.peers.runner import ConflictError, StoreError
+from app.peers.store import ConflictError, StoreError
 from app.runtime.replicas import _Store
 
 
