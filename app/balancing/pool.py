@@ -261,7 +261,7 @@ class Pool:
         It bounds the queue of all itself, if it knows this pool.
         """
         if self.decider is None or self.decider.away or not self.rotation:
-            return 0
+            return 0.0
         cap = self.policy.max_in_flight
         return inf if cap is None else cap * len(self.rotation)
 

@@ -65,7 +65,7 @@ class Arbiter:
         self.confirmed = now
         """Until when this was the arbiter for certain: the Lease said so."""
 
-        self.departed: set[str] = set()
+        self.to_strike: set[str] = set()
         """Members that are gone, with all they held: to be taken out of the Lease."""
 
         self.dockets: dict[str, Docket] = {}
@@ -170,9 +170,9 @@ class Arbiter:
     def know(self, members: Iterable[Member]) -> None:
         """Take note of those that stand in the Lease: one may die before it comes here."""
         listed = {member.id: member for member in members}
-        self.departed.intersection_update(listed)
+        self.to_strike.intersection_update(listed)
         for member_id, member in listed.items():
-            if member_id not in self.peers and member_id not in {self.me.id, *self.departed}:
+            if member_id not in self.peers and member_id not in {self.me.id, *self.to_strike}:
                 self.peers[member_id] = Peer(member)
 
     def attach(self, member: Member, link: Link, now: float) -> None:
@@ -185,9 +185,9 @@ class Arbiter:
             self._detach(peer)
         peer.link, peer.names, peer.named = link, Names(link), Named()
         peer.dead_at = None
-        peer.parted = peer.cut_off = False
+        peer.said_goodbye = peer.cut_off = False
         self._linked[link] = peer
-        self.departed.discard(member.id)
+        self.to_strike.discard(member.id)
         link.send(messages.Term(self.term))
 
     def lost(self, link: Link, *, silent: bool) -> None:
@@ -356,7 +356,7 @@ class Arbiter:
         peer.leaving = True
 
     def _goodbye(self, peer: Peer, _message: Message, now: float) -> None:
-        peer.parted = True
+        peer.said_goodbye = True
         self.dead(peer.member.id, now)
 
     def _alive(self, peer: Peer, message: Message, now: float) -> None:
@@ -372,7 +372,7 @@ class Arbiter:
                 stopped = peer.dead_at is not None and now >= peer.dead_at + WORKERS_STOP
                 if stopped and not peer.holdings and self.accounted:
                     del self.peers[peer.member.id]
-                    self.departed.add(peer.member.id)
+                    self.to_strike.add(peer.member.id)
         self._account(now)
 
     def _expire(self, peer: Peer, now: float) -> None:
@@ -384,7 +384,7 @@ class Arbiter:
                 policy = None if docket is None else docket.pool.policy
                 until = min(until, free_at(policy, peer.dead_at))
                 since = min(since, peer.dead_at)
-            if isfinite(until) and now >= until and (peer.parted or self.confirmed >= since):
+            if isfinite(until) and now >= until and (peer.said_goodbye or self.confirmed >= since):
                 self._free(peer, ask, now)
 
     def _free(self, peer: Peer, ask: int, now: float) -> None:

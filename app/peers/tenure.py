@@ -68,7 +68,7 @@ class Tenure:
         for member in [me, *(peer.member for peer in arbiter.peers.values())]:
             if record.member(member.id) is None:
                 record = record.joined_by(member)
-        return record.without(frozenset(arbiter.departed)).held_by(me.id, arbiter.term)
+        return record.without(frozenset(arbiter.to_strike)).held_by(me.id, arbiter.term)
 
     def successor(self, record: Record) -> Member | None:
         """Return who could decide next: of those who listen the one that joined last."""

@@ -133,7 +133,7 @@ def test_a_goodbye_is_a_proof_by_itself() -> None:
     assert pool.in_flight == 1
     arbiter.tick(NOW + WORKERS_STOP)
     assert pool.in_flight == 0
-    assert arbiter.departed == {A.id}
+    assert arbiter.to_strike == {A.id}
 
 
 def served(link: Said) -> list[int]:
@@ -171,16 +171,16 @@ def test_what_a_report_frees_goes_to_those_who_have_waited_longest() -> None:
     assert (served(first), served(second), pool.queued) == ([], [1], 1)
 
 
-def test_the_departed_are_forgotten_once_the_lease_has_them_no_more() -> None:
+def test_those_that_were_struck_are_forgotten_once_the_lease_has_them_no_more() -> None:
     replica, _, link = asked()
     arbiter = replica.arbiter
     assert arbiter is not None
     replica.received(link, [messages.Goodbye()], NOW)
     arbiter.tick(NOW + WORKERS_STOP)
     replica.lease_read(Record(3, ME.id, (A, ME)), "v2", NOW)
-    assert (arbiter.departed, list(arbiter.peers)) == ({A.id}, [])
+    assert (arbiter.to_strike, list(arbiter.peers)) == ({A.id}, [])
     replica.tick(NOW + 2.0)
     replica.lease_written(Record(3, ME.id, (ME,)), "v3", NOW + 2.0)
-    assert (arbiter.departed, list(arbiter.peers)) == (set(), [])
+    assert (arbiter.to_strike, list(arbiter.peers)) == (set(), [])
     replica.lease_read(Record(3, ME.id, (ME, A)), "v4", NOW + 3.0)  # it was not dead, then
     assert list(arbiter.peers) == [A.id]
