@@ -351,6 +351,7 @@ class Replica:
     def _decide(self, record: Record, now: float) -> None:
         """Be the arbiter, in the term of the record."""
         self._let_go(now)
+        self.lease.hurry(now)
         self._shared.follower.forget()
         self.promised = record.term
         arbiter = Arbiter(self.me, record.term, record.members, self._shared, now)
@@ -383,7 +384,7 @@ class Replica:
             link.close()
         if self.role is Role.FOLLOWING:
             self._play(Role.SEEKING, now)
-        self.lease.hurry(now)
+            self.lease.hurry(now)
 
     # --- inside: following
 

@@ -76,7 +76,8 @@ class LeaseSight:
 
     def pause(self, now: float, retry_after: float = 0.0) -> None:
         """Leave it alone for a while, each time for longer; or for as long as the API asks."""
-        self._not_before = now + max(self._pause, min(retry_after, RETRY_MAX))
+        until = now + max(self._pause, min(retry_after, RETRY_MAX))
+        self._not_before = max(self._not_before, until)
         self._pause = min(2 * self._pause, PAUSE_MAX)
 
     def rest(self, now: float) -> None:

@@ -317,6 +317,21 @@ def test_the_api_is_left_alone_for_as_long_as_it_asks() -> None:
     assert wanted.taken() == [("read",)]
 
 
+def test_nor_does_looking_for_the_arbiter_meanwhile_disturb_the_api() -> None:
+    replica, wanted, link = following()
+    replica.link_lost(link, NOW)
+    replica.dial_failed(A, NOW)
+    replica.lease_failed(NOW, 5.0)
+    again = Said()
+    replica.dialed(A, again, NOW + 1.0)
+    replica.link_lost(again, NOW + 1.0)  # it does not decide
+    assert wanted.taken() == [("dial", A), ("read",), ("dial", A)]
+    replica.tick(NOW + 4.9)
+    assert wanted.taken() == []
+    replica.tick(NOW + 5.0)
+    assert wanted.taken() == [("read",)]
+
+
 def test_one_that_lost_its_arbiter_looks_where_the_lease_last_said() -> None:
     replica, wanted, link = following()
     replica.link_lost(link, NOW)
