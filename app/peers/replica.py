@@ -120,19 +120,19 @@ class Replica:
         """Let the pool's slots be decided by the replicas together."""
         self._shared.add(pool, now)
         if self.arbiter is not None:
-            self.arbiter.add_pool(pool, now)
+            self.arbiter.books.add_pool(pool, now)
 
     def remove_pool(self, pool: Pool, now: float) -> None:
         """Forget a pool that has no requests any more."""
         if self.arbiter is not None:
-            self.arbiter.remove_pool(pool, now)
+            self.arbiter.books.remove_pool(pool, now)
         self._shared.remove(pool)
 
     def prepare_policy(self, pool: Pool, policy: Policy, now: float) -> None:
         """Prepare for another policy of the pool: to be called before it is applied."""
         self._shared.prepare_policy(pool, policy, now)
         if self.arbiter is not None:
-            self.arbiter.prepare_policy(pool, policy, now)
+            self.arbiter.books.prepare_policy(pool, policy, now)
 
     # --- what is known of this replica
 
@@ -374,7 +374,7 @@ class Replica:
         term, before = self._tried
         if term == arbiter.term == before.term + 1:
             for member_id, held in (before.yielded_with or {}).items():
-                arbiter.believe(member_id, held, now)
+                arbiter.books.believe(member_id, held, now)
 
     def _let_go(self, now: float) -> None:
         """End the link to the arbiter."""
@@ -451,8 +451,8 @@ class Replica:
             return
         if record is not None:
             if record.term == arbiter.term:
-                arbiter.confirmed = self.lease.asked_at
-            arbiter.know(record.members)
+                arbiter.books.confirmed = self.lease.asked_at
+            arbiter.books.know(record.members)
             for member_id in record.outlived:
                 arbiter.dead(member_id, now)
 
@@ -465,7 +465,7 @@ class Replica:
         if tenure.is_isolated(now) and self.lease.is_fresh(now):  # else nobody could take its place
             self._resign(now)  # first: what is written is all that is held
             self._candidacy.stand_back(now)
-            books = {self.me.id: self._shared.held(now)} | tenure.arbiter.books(now)
+            books = {self.me.id: self._shared.held(now)} | tenure.arbiter.books.held(now)
             self.lease.write(tenure.renewed(record).yielded(books))
         elif now >= tenure.next_renewal:
             tenure.next_renewal = now + RENEWAL

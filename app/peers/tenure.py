@@ -32,8 +32,8 @@ class Tenure:
 
     def tick(self, renewed: str, pools: Iterable[Pool], now: float) -> list[Member]:
         """Do what is due; return the members whose pods are to be asked for."""
-        self.arbiter.tick(now)
-        for peer in list(self.arbiter.peers.values()):
+        self.arbiter.books.tick(now)
+        for peer in list(self.arbiter.books.peers.values()):
             if peer.link is not None and now - peer.link.heard_at >= EXPIRY:
                 self.arbiter.lost(peer.link, silent=True)
         if now >= self._next_alive:
@@ -41,14 +41,14 @@ class Tenure:
         if now < self._next_proof:
             return []
         self._next_proof = now + RENEWAL
-        peers = self.arbiter.peers.values()
+        peers = self.arbiter.books.peers.values()
         return [peer.member for peer in peers if peer.link is None and peer.dead_at is None]
 
     def say_alive(self, renewed: str, pools: Iterable[Pool], now: float) -> None:
         """Tell the others that this one is there, when it last wrote the Lease, and more."""
         self._next_alive = now + ALIVE
         told = messages.View(view.write(view.of_arbiter(self.arbiter, pools)))
-        for peer in self.arbiter.peers.values():
+        for peer in self.arbiter.books.peers.values():
             if peer.link is not None:
                 peer.link.send(messages.Alive(renewed))
                 peer.link.send(told)
@@ -56,7 +56,7 @@ class Tenure:
     def say_handover(self) -> None:
         """Tell the others that the Lease names another now."""
         handover = messages.Handover()
-        for peer in self.arbiter.peers.values():
+        for peer in self.arbiter.books.peers.values():
             if peer.link is not None:
                 peer.link.send(handover)
 
@@ -65,21 +65,21 @@ class Tenure:
         arbiter = self.arbiter
         me = arbiter.me
         record = record or Record(arbiter.term, me.id, (me,))
-        for member in [me, *(peer.member for peer in arbiter.peers.values())]:
+        for member in [me, *(peer.member for peer in arbiter.books.peers.values())]:
             if record.member(member.id) is None:
                 record = record.joined_by(member)
-        return record.without(frozenset(arbiter.to_strike)).held_by(me.id, arbiter.term)
+        return record.without(frozenset(arbiter.books.to_strike)).held_by(me.id, arbiter.term)
 
     def successor(self, record: Record) -> Member | None:
         """Return who could decide next: of those who listen the one that joined last."""
-        peers = self.arbiter.peers.values()
+        peers = self.arbiter.books.peers.values()
         able = [peer.member for peer in peers if peer.link and peer.answered and not peer.leaving]
         order = {member.id: number for number, member in enumerate(record.members)}
         return max(able, key=lambda member: order.get(member.id, -1), default=None)
 
     def is_isolated(self, now: float) -> bool:
         """Tell whether most of the others have fallen silent for some time: it is cut off."""
-        alive = [peer for peer in self.arbiter.peers.values() if peer.dead_at is None]
+        alive = [peer for peer in self.arbiter.books.peers.values() if peer.dead_at is None]
         reached = sum(peer.link is not None for peer in alive) + 1
         cut_off = any(peer.cut_off for peer in alive) and 2 * reached < len(alive) + 1
         if not cut_off:

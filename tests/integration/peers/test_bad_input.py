@@ -196,7 +196,7 @@ async def test_one_that_does_not_read(
         call.writer.transport.pause_reading()  # type: ignore[attr-defined]
         arbiter = one.runner.replica.arbiter
         assert arbiter is not None
-        peer = arbiter.peers[stranger().id]
+        peer = arbiter.books.peers[stranger().id]
         most: Message = messages.View("x" * 1024 * 1024)
         for _ in range(100):
             if peer.link is None:
@@ -217,7 +217,7 @@ async def test_what_one_that_is_stopped_never_reads_is_not_kept(
         call.writer.transport.pause_reading()  # type: ignore[attr-defined]
         arbiter = one.runner.replica.arbiter
         assert arbiter is not None
-        link = arbiter.peers[stranger().id].link
+        link = arbiter.books.peers[stranger().id].link
         assert isinstance(link, PeerLink)
         link.send(messages.View("x" * 4_000_000))
         await asyncio.sleep(0)

@@ -68,10 +68,10 @@ def test_a_slot_that_is_held_without_a_limit_is_not_freed_at_its_deadline() -> N
         assert arbiter is not None
         if unbound:
             replica.received(link, [messages.Unbound(7), messages.Unbound(99)], NOW)
-            assert arbiter.peers[A.id].holdings[7].expires == inf
+            assert arbiter.books.peers[A.id].holdings[7].expires == inf
         replica.link_lost(link, NOW)
-        arbiter.confirmed = NOW + 10.0
-        arbiter.tick(NOW + 10.0)
+        arbiter.books.confirmed = NOW + 10.0
+        arbiter.books.tick(NOW + 10.0)
         assert pool.in_flight == unbound
 
 
@@ -80,12 +80,12 @@ def test_a_deadline_frees_nothing_before_the_lease_was_asked_again() -> None:
     arbiter = replica.arbiter
     assert arbiter is not None
     replica.link_lost(link, NOW)
-    arbiter.tick(NOW + 60.0)
+    arbiter.books.tick(NOW + 60.0)
     assert pool.in_flight == 1
     replica.tick(NOW + 60.0)  # writes it
     assert replica.lease.record is not None
     replica.lease_written(replica.lease.record, "v2", NOW + 61.0)
-    arbiter.tick(NOW + 61.0)
+    arbiter.books.tick(NOW + 61.0)
     assert pool.in_flight == 0
 
 
@@ -102,7 +102,7 @@ def test_a_newer_process_of_the_pod_proves_the_older_dead() -> None:
     arbiter = replica.arbiter
     assert arbiter is not None
     come(replica, Member("a.2", A.pod, A.uid, A.address))
-    assert arbiter.peers[A.id].dead_at == NOW
+    assert arbiter.books.peers[A.id].dead_at == NOW
 
 
 def test_requests_and_slots_of_a_pool_that_is_not_known_yet_wait_for_it() -> None:
@@ -127,13 +127,13 @@ def test_a_goodbye_is_a_proof_by_itself() -> None:
     replica.received(link, [messages.Goodbye()], NOW)
     arbiter = replica.arbiter
     assert arbiter is not None
-    assert (arbiter.peers[A.id].dead_at, link.closed, pool.in_flight) == (NOW, True, 1)
-    arbiter.confirmed = NOW - 9.0  # it was said to this arbiter: no Lease has to say so
-    arbiter.tick(NOW + WORKERS_STOP / 2)
+    assert (arbiter.books.peers[A.id].dead_at, link.closed, pool.in_flight) == (NOW, True, 1)
+    arbiter.books.confirmed = NOW - 9.0  # it was said to this arbiter: no Lease has to say so
+    arbiter.books.tick(NOW + WORKERS_STOP / 2)
     assert pool.in_flight == 1
-    arbiter.tick(NOW + WORKERS_STOP)
+    arbiter.books.tick(NOW + WORKERS_STOP)
     assert pool.in_flight == 0
-    assert arbiter.to_strike == {A.id}
+    assert arbiter.books.to_strike == {A.id}
 
 
 def served(link: Said) -> list[int]:
@@ -176,11 +176,11 @@ def test_those_that_were_struck_are_forgotten_once_the_lease_has_them_no_more() 
     arbiter = replica.arbiter
     assert arbiter is not None
     replica.received(link, [messages.Goodbye()], NOW)
-    arbiter.tick(NOW + WORKERS_STOP)
+    arbiter.books.tick(NOW + WORKERS_STOP)
     replica.lease_read(Record(3, ME.id, (A, ME)), "v2", NOW)
-    assert (arbiter.to_strike, list(arbiter.peers)) == ({A.id}, [])
+    assert (arbiter.books.to_strike, list(arbiter.books.peers)) == ({A.id}, [])
     replica.tick(NOW + 2.0)
     replica.lease_written(Record(3, ME.id, (ME,)), "v3", NOW + 2.0)
-    assert (arbiter.to_strike, list(arbiter.peers)) == (set(), [])
+    assert (arbiter.books.to_strike, list(arbiter.books.peers)) == (set(), [])
     replica.lease_read(Record(3, ME.id, (ME, A)), "v4", NOW + 3.0)  # it was not dead, then
-    assert list(arbiter.peers) == [A.id]
+    assert list(arbiter.books.peers) == [A.id]

@@ -300,7 +300,7 @@ def test_an_arbiter_that_loses_most_others_still_knows_what_they_hold() -> None:
     run(world, 7.0)
     arbiter = p.replica.arbiter
     assert arbiter is not None
-    assert (arbiter.term, arbiter.accounted) == (2, True)
+    assert (arbiter.term, arbiter.books.accounted) == (2, True)
     p.accept("cancel", 30.0)
     p.accept("cancel", 30.0)
     run(world, 0.25)
@@ -319,7 +319,7 @@ def test_another_that_cannot_reach_the_third_knows_what_it_holds() -> None:
     cut(world, "p", "q", "r")
     run(world, 6.0)
     assert q.replica.arbiter is not None
-    assert q.replica.arbiter.accounted
+    assert q.replica.arbiter.books.accounted
     for _ in range(3):
         q.accept("cancel", 16.0)
     run(world, 0.5)

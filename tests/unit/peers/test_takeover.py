@@ -192,11 +192,11 @@ def test_the_next_one_takes_the_books_over() -> None:
     arbiter = replica.arbiter
     assert arbiter is not None
     (pool,) = replica.pools
-    assert (arbiter.accounted, pool.in_flight, pool.elsewhere) == (True, 1, 1)
-    arbiter.confirmed = NOW + 2.0
-    arbiter.tick(NOW + 1.9)
+    assert (arbiter.books.accounted, pool.in_flight, pool.elsewhere) == (True, 1, 1)
+    arbiter.books.confirmed = NOW + 2.0
+    arbiter.books.tick(NOW + 1.9)
     assert pool.in_flight == 1
-    arbiter.tick(NOW + 2.0)
+    arbiter.books.tick(NOW + 2.0)
     assert pool.in_flight == 0
 
 
@@ -204,7 +204,7 @@ def test_books_are_worth_nothing_if_another_may_have_decided_since() -> None:
     books: dict[str, Held] = {A.id: {}, B.id: {}}
     replica = taking_over(Record(3, "", (A, B, ME), books), promised=4)
     assert replica.arbiter is not None
-    assert not replica.arbiter.accounted
+    assert not replica.arbiter.books.accounted
 
 
 def test_a_successor_is_found_though_somebody_has_edited_the_lease() -> None:
