@@ -16,8 +16,9 @@ from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.peers import messages
 from app.peers.arbiter import Arbiter
-from app.peers.messages import VERSIONS, Decoder, Message, encode
+from app.peers.messages import Message
 from app.peers.record import Member
+from app.peers.wire import VERSIONS, Decoder, encode
 from benchmarks.run import Run
 from benchmarks.stats import spread
 

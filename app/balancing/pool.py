@@ -170,8 +170,7 @@ class Pool:
             if endpoint is not None:
                 return self._grant(endpoint, now, deadline, elsewhere=elsewhere)
         queue = self.policy.queue
-        bounded = not retried and (decider is None or decider.away)
-        if bounded and self._waiters.fresh >= queue.size:
+        if not retried and self._waiters.fresh >= queue.size + self._asking():
             raise QueueFull
         until = min(now + max(0.0, queue.timeout - waited), deadline)
         waiter = Waiter(
@@ -255,6 +254,16 @@ class Pool:
         self._dispatch(now)
 
     # --- inside
+
+    def _asking(self) -> float:
+        """Say how many may stand in the queue that another replica is about to give a slot.
+
+        It bounds the queue of all itself, if it knows this pool.
+        """
+        if self.decider is None or self.decider.away or not self.rotation:
+            return 0.0
+        cap = self.policy.max_in_flight
+        return inf if cap is None else cap * len(self.rotation)
 
     def _grant(self, endpoint: Endpoint, now: float, expires: float, *, elsewhere: bool) -> Lease:
         """Give a slot that was picked, and so counted."""

@@ -2,31 +2,20 @@
 
 Made by `replica` for each term in which this replica is the arbiter, and closed at its end. The
 pools decide as they do alone; the others' requests wait in the same queues, and their slots are
-leases like any. What always holds:
-
-- a slot that another replica holds is counted until that replica says that it is free, or is proved
-  dead for long enough that workers have noticed, or its request's own deadline has passed while
-  nothing is known of the replica. The end of a connection proves nothing;
-- what a replica did not give back itself is freed only if the Lease was found to be this arbiter's
-  after the death or the deadline: else a later arbiter, to which that replica has gone, may have
-  given the slot to another request already;
-- until all have said what they hold, what is not accounted for counts as held (`docket`);
-- what a replica reports takes the place of all that was known of it.
+leases like any. What is said goes into the `books`, which say what always holds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import count
-from math import inf, isfinite
+from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, Final
 
-from app.balancing.endpoint import Endpoint, EndpointSpec
+from app.balancing.endpoint import Endpoint
 from app.balancing.errors import QueueFull
-from app.balancing.lease import Lease, Outcome
-from app.balancing.policy import Policy
+from app.balancing.lease import Lease
 from app.balancing.pool import Pool
 from app.balancing.waiters import Waiter
 from app.peers import messages
-from app.peers.docket import WORKERS_STOP, Docket, free_at
+from app.peers.books import Books
 from app.peers.messages import Message, ProtocolError
 from app.peers.names import Link, Named, Names
 from app.peers.peer import Claim, Holding, Peer
@@ -58,20 +47,7 @@ class Arbiter:
     ) -> None:
         self.me = me
         self.term = term
-        self.peers = {member.id: Peer(member) for member in members if member.id != me.id}
-        self.accounted = not self.peers
-        """Whether it is known who holds what."""
-
-        self.confirmed = now
-        """Until when this was the arbiter for certain: the Lease said so."""
-
-        self.departed: set[str] = set()
-        """Members that are gone, with all they held: to be taken out of the Lease."""
-
-        self.dockets: dict[str, Docket] = {}
-        self._unheard: dict[str, float] = {}
-        """When the death of those was proved that never said what they held."""
-
+        self.books = Books(me, members, pools, now)
         self._linked: dict[Link, Peer] = {}
         self._handlers: dict[type[Message], Callable[[Peer, Any, float], None]] = {
             messages.Acquire: self._acquire,
@@ -90,87 +66,31 @@ class Arbiter:
             messages.Goodbye: self._goodbye,
             messages.Alive: self._alive,
         }
-        for pool in pools:
-            self.add_pool(pool, now)
-        self._account(now)
-
-    def believe(self, member_id: str, held: Mapping[str, Mapping[str, int]], now: float) -> None:
-        """Take in what a replica left word of that it holds, until it comes and says it itself."""
-        peer = self.peers.get(member_id)
-        if peer is None or peer.answered:
-            return
-        numbers = count(-1, -1)  # no request's: what it says itself takes the place of as many
-        for name, slots in held.items():
-            for identity, number in slots.items():
-                spec = EndpointSpec(identity, "", 0)
-                for _ in range(number):
-                    docket = self.dockets.get(name)
-                    lease = docket.place(spec, now, inf) if docket is not None else None
-                    peer.holdings[next(numbers)] = Holding(name, spec, inf, lease)
-        peer.answered = True
-        self._account(now)
 
     def close(self, now: float) -> None:
         """Decide no more. The pools must have another decider already."""
-        for peer in self.peers.values():
+        for peer in self.books.peers.values():
             self._cancel_claims(peer)
-            for holding in peer.holdings.values():
-                if holding.lease is not None:
-                    holding.lease.release(Outcome.CANCELLED, now)
+        self.books.close(now)
+        for peer in self._linked.values():
             if peer.link is not None:
                 peer.link.close()
-        for docket in self.dockets.values():
-            docket.close(now)
-
-    # --- pools
-
-    def add_pool(self, pool: Pool, now: float) -> None:
-        """Decide for this pool too; what was said of it before is made up for."""
-        docket = self.dockets[pool.key] = Docket(
-            pool, now, accounted=self.accounted and not self._in_doubt(pool, now)
-        )
-        self.accounted = self.accounted and docket.accounted
-        for peer in self.peers.values():
-            for holding in peer.holdings.values():
-                if holding.pool == pool.key and holding.lease is None:
-                    holding.lease = docket.place(holding.spec, now, holding.expires)
-            for claim in peer.claims.values():
-                if claim.pool == pool.key and claim.waiter is not None:
-                    docket.rejoining.append(claim.waiter)
-        docket.line_up(now)
-
-    def remove_pool(self, pool: Pool, now: float) -> None:
-        """Decide for this pool no more: it has no requests, here or elsewhere."""
-        docket = self.dockets.pop(pool.key, None)
-        if docket is not None:
-            docket.close(now)
-
-    def before(self, pool: Pool, policy: Policy, now: float) -> None:
-        """Prepare for another policy of a pool."""
-        docket = self.dockets.get(pool.key)
-        if docket is not None:
-            docket.before(policy, now)
 
     # --- links
 
-    def know(self, member: Member) -> None:
-        """Take note of one that has joined: it may die before it comes here."""
-        if member.id not in self.peers and member.id not in {self.me.id, *self.departed}:
-            self.peers[member.id] = Peer(member)
-
     def attach(self, member: Member, link: Link, now: float) -> None:
         """Take in a replica that has come, and ask it what it holds."""
-        for older in self.peers.values():
+        for older in self.books.peers.values():
             if older.member.uid == member.uid and older.member.id != member.id:
                 self.dead(older.member.id, now)
-        peer = self.peers.setdefault(member.id, Peer(member))
+        peer = self.books.peers.setdefault(member.id, Peer(member))
         if peer.link is not None:
             self._detach(peer)
         peer.link, peer.names, peer.named = link, Names(link), Named()
         peer.dead_at = None
-        peer.parted = peer.cut_off = False
+        peer.said_goodbye = peer.cut_off = False
         self._linked[link] = peer
-        self.departed.discard(member.id)
+        self.books.to_strike.discard(member.id)
         link.send(messages.Term(self.term))
 
     def lost(self, link: Link, *, silent: bool) -> None:
@@ -193,18 +113,16 @@ class Arbiter:
             self._withdraw(claim)
 
     def _withdraw(self, claim: Claim) -> None:
-        docket = self.dockets.get(claim.pool)
+        docket = self.books.dockets.get(claim.pool)
         if docket is not None and claim.waiter is not None:
             docket.withdraw(claim.waiter)
 
     def dead(self, member_id: str, now: float) -> None:
         """Take note of a proof that the replica's process is no more."""
-        peer = self.peers.get(member_id)
+        peer = self.books.peers.get(member_id)
         if peer is None or peer.dead_at is not None:
             return
-        peer.dead_at = now
-        if not peer.answered:
-            self._unheard[member_id] = now
+        self.books.dead(peer, now)
         if peer.link is not None:
             self._detach(peer)
 
@@ -222,8 +140,9 @@ class Arbiter:
             handler(peer, message, now)
             if peer.link is not link:
                 return
-        for docket in self.dockets.values():
+        for docket in self.books.dockets.values():
             docket.line_up(now)
+        self.books.account(now)  # only now: what is free goes to those who have waited longest
 
     def _name(self, peer: Peer, message: Message, _now: float) -> None:
         if isinstance(message, messages.NamePool | messages.NameEndpoint | messages.ForgetNames):
@@ -248,33 +167,16 @@ class Arbiter:
         report, peer.report = peer.report, None
         if report is None:
             raise ProtocolError("the end of no report")
-        known, peer.holdings = peer.holdings, report
-        believed: dict[tuple[str, str], list[int]] = {}
-        for ask, holding in known.items():
-            if ask < 0:
-                believed.setdefault((holding.pool, holding.spec.identity), []).append(ask)
-        for ask, holding in report.items():
-            before = known.pop(ask, None)
-            if before is None and (same := believed.get((holding.pool, holding.spec.identity))):
-                before = known.pop(same.pop())
-            if before is not None and before.lease is not None:
-                holding.lease = before.lease
-                holding.lease.expires = holding.expires
-            elif (docket := self.dockets.get(holding.pool)) is not None:
-                holding.lease = docket.place(holding.spec, now, holding.expires)
-        peer.answered = True
-        self._unheard.pop(peer.member.id, None)
-        for holding in known.values():  # given back while nobody heard it
-            if holding.lease is not None:
-                holding.lease.release(Outcome.CANCELLED, now)
-        self._account(now)
+        self.books.take_report(peer, report, now)
 
     def _acquire(self, peer: Peer, message: messages.Acquire, now: float) -> None:
         name = peer.named.pool(message.pool)
         if message.ask in peer.claims or message.ask in peer.holdings:
             raise ProtocolError(f"request {message.ask} asks twice")
         claim = peer.claims[message.ask] = Claim(peer, name, message.ask)
-        docket = self.dockets.get(name)
+        docket = self.books.dockets.get(name)
+        if docket is not None and message.age <= 0:
+            docket.line_up(now)  # those that came before it in this batch, and have waited
         tried = _NOBODY
         if docket is not None and message.tried:
             tried = _endpoints(docket.pool, peer, message.tried)
@@ -308,7 +210,7 @@ class Arbiter:
     def _cancel(self, peer: Peer, message: messages.Cancel, now: float) -> None:
         claim = peer.claims.pop(message.ask, None)
         if claim is None:
-            self._free(peer, message.ask, now)  # the grant is on its way, and will not be used
+            self.books.free(peer, message.ask, now)  # the grant is on its way, and will not be used
         else:
             self._withdraw(claim)
 
@@ -328,7 +230,7 @@ class Arbiter:
 
     def _observed(self, peer: Peer, message: messages.Observed, now: float) -> None:
         name, spec = peer.named.endpoint(message.endpoint)
-        docket = self.dockets.get(name)
+        docket = self.books.dockets.get(name)
         endpoint = docket.pool.endpoints.get(spec.identity) if docket is not None else None
         if docket is not None and endpoint is not None:
             docket.pool.observe(endpoint, message.sign, now, message.detail)
@@ -337,56 +239,11 @@ class Arbiter:
         peer.leaving = True
 
     def _goodbye(self, peer: Peer, _message: Message, now: float) -> None:
-        peer.parted = True
+        peer.said_goodbye = True
         self.dead(peer.member.id, now)
 
     def _alive(self, peer: Peer, message: Message, now: float) -> None:
         """Nothing to do: that it was heard is noted with the link."""
-
-    # --- time
-
-    def tick(self, now: float) -> None:
-        """Free what can no longer run, and settle what is no longer in doubt."""
-        for peer in list(self.peers.values()):
-            if peer.link is None:
-                self._expire(peer, now)
-                stopped = peer.dead_at is not None and now >= peer.dead_at + WORKERS_STOP
-                if stopped and not peer.holdings and self.accounted:
-                    del self.peers[peer.member.id]
-                    self.departed.add(peer.member.id)
-        self._account(now)
-
-    def _expire(self, peer: Peer, now: float) -> None:
-        """Free slots of a replica that is dead, or of which nothing is known."""
-        for ask, holding in list(peer.holdings.items()):
-            until = since = holding.expires
-            if peer.dead_at is not None:
-                docket = self.dockets.get(holding.pool)
-                policy = None if docket is None else docket.pool.policy
-                until = min(until, free_at(policy, peer.dead_at))
-                since = min(since, peer.dead_at)
-            if isfinite(until) and now >= until and (peer.parted or self.confirmed >= since):
-                self._free(peer, ask, now)
-
-    def _free(self, peer: Peer, ask: int, now: float) -> None:
-        holding = peer.holdings.pop(ask, None)
-        if holding is not None and holding.lease is not None:
-            holding.lease.release(Outcome.CANCELLED, now)
-
-    def _account(self, now: float) -> None:
-        """End the doubt where everybody has answered, or was dead for long enough."""
-        if self.accounted:
-            return
-        if any(peer.dead_at is None and not peer.answered for peer in self.peers.values()):
-            return
-        for docket in self.dockets.values():
-            if not docket.accounted and not self._in_doubt(docket.pool, now):
-                docket.account(now)
-        self.accounted = all(docket.accounted for docket in self.dockets.values())
-
-    def _in_doubt(self, pool: Pool, now: float) -> bool:
-        """Tell whether requests of the dead that nobody knows of may still run."""
-        return any(now < free_at(pool.policy, dead_at) for dead_at in self._unheard.values())
 
 
 def _endpoints(pool: Pool, peer: Peer, numbers: Iterable[int]) -> frozenset[Endpoint]:

@@ -25,7 +25,7 @@ class Candidacy:
         """Who, having ended it, could not be reached again."""
 
         self._takeable_since: float | None = None
-        self._yielded_at = -YIELDED
+        self._stood_back_at = -YIELDED
 
     def link_ended(self, member: Member) -> None:
         """The arbiter has ended its link."""
@@ -38,12 +38,12 @@ class Candidacy:
         self._unreachable = member.id
         return True
 
-    def yielded(self, now: float) -> None:
-        """This replica has stepped down, since it was cut off."""
-        self._yielded_at = now
+    def stand_back(self, now: float) -> None:
+        """Let others go first: this replica was cut off, and has stepped down."""
+        self._stood_back_at = now
 
-    def over(self) -> None:
-        """There is an arbiter again."""
+    def reset(self) -> None:
+        """Forget what was seen: there is an arbiter again."""
         self._ended = self._unreachable = ""
         self._takeable_since = None
 
@@ -65,4 +65,4 @@ class Candidacy:
         others = any(m.uid != me.uid and m is not holder for m in record.members)
         if others and leaving and now - self._takeable_since < COURTESY:
             return False
-        return now - self._yielded_at >= YIELDED
+        return now - self._stood_back_at >= YIELDED

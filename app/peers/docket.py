@@ -90,7 +90,7 @@ class Docket:
             for lease in leases:
                 lease.release(Outcome.CANCELLED, now)
 
-    def before(self, policy: Policy, now: float) -> None:
+    def prepare_policy(self, policy: Policy, now: float) -> None:
         """Account for a cap that will be higher: it may have been so for others already."""
         if not self.accounted:
             self._fill(list(self.pool.endpoints.values()), policy, now)

@@ -134,6 +134,12 @@ class Follower:
         """There is no arbiter for the moment."""
         self._link = self._names = None
 
+    def forget(self) -> None:
+        """Forget all numbers: the pools decide themselves, and tell nothing until a report."""
+        self._asks.clear()
+        self._numbered.clear()
+        self._held.clear()
+
     def take(self, message: Message, now: float) -> None:
         """Take in what the arbiter says. Raises `ProtocolError`."""
         if type(message) is Grant:

@@ -19,7 +19,7 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - an exception
 from typing import Final
 
-from app.peers import messages
+from app.peers import wire
 from app.peers.messages import ProtocolError
 from app.peers.record import Member
 
@@ -95,7 +95,7 @@ class Reached(Handshake):
 
     def begin(self) -> bytes:
         """Return what is to be said first."""
-        self._offered = bytes(messages.VERSIONS)
+        self._offered = bytes(wire.VERSIONS)
         return _FIRST.pack(MAGIC, *self._offered, self._nonce)
 
     def _read(self) -> bytes:
@@ -131,13 +131,13 @@ class Caller(Handshake):
             if magic != MAGIC:
                 raise ProtocolError("this is no replica's peer port")
             _common(oldest, newest)
-            offered = bytes([oldest, newest, *messages.VERSIONS])
+            offered = bytes([oldest, newest, *wire.VERSIONS])
             me = self._me
             said = json.dumps(
                 {"id": me.id, "pod": me.pod, "uid": me.uid, "address": me.address}
             ).encode()
             proof = self._prove(b"caller", self._theirs, self._nonce, offered, said)
-            return _SECOND.pack(*messages.VERSIONS, self._nonce, proof, len(said)) + said
+            return _SECOND.pack(*wire.VERSIONS, self._nonce, proof, len(said)) + said
         if len(self._came) < _THIRD.size:
             return b""
         version, proof, length = _THIRD.unpack_from(self._came)
@@ -152,8 +152,8 @@ class Caller(Handshake):
 
 def _common(oldest: int, newest: int) -> int:
     """Return the newest version that both speak. Raises `ProtocolError`."""
-    version = min(newest, messages.VERSIONS[1])
-    if version < max(oldest, messages.VERSIONS[0]):
-        ours = "{} to {}".format(*messages.VERSIONS)
+    version = min(newest, wire.VERSIONS[1])
+    if version < max(oldest, wire.VERSIONS[0]):
+        ours = "{} to {}".format(*wire.VERSIONS)
         raise ProtocolError(f"it speaks versions {oldest} to {newest}, this replica {ours}")
     return version

@@ -12,14 +12,19 @@ from time import monotonic
 from typing import Final, Protocol, cast
 
 from app.peers.handshake import NONCE, Caller, Reached
-from app.peers.messages import Decoder, Message, ProtocolError, encode
+from app.peers.messages import Message, ProtocolError
 from app.peers.record import Member
+from app.peers.wire import Decoder, encode
 
 HANDSHAKE: Final = 2.0
 """Seconds that a handshake may take."""
 
 MOST_WAITING: Final = 16 * 1024 * 1024
 """Bytes that wait for a peer that does not read, beyond which it is given up."""
+
+
+LAST_WORDS: Final = 1.0
+"""Seconds that what was said before an end has to go out."""
 
 
 class Owner(Protocol):
@@ -100,6 +105,8 @@ class PeerLink(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+            if self._transport.get_write_buffer_size():  # a peer that is stopped never reads it
+                self._loop.call_later(LAST_WORDS, self._transport.abort)
 
     # --- inside
 

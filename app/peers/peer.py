@@ -57,7 +57,7 @@ class Peer:
         self.dead_at: float | None = None
         """When its death was proved. Its link may have ended long before."""
 
-        self.parted = False
+        self.said_goodbye = False
         """Whether it has said goodbye, to this arbiter."""
 
         self.cut_off = False

@@ -6,22 +6,37 @@ before its first request.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import ceil, isfinite
 from typing import Any
 
 MEMBERS = "leastwise.io/members"
 """The annotation that holds the replicas."""
 
-LEFT = "leastwise.io/left-with"
-"""The annotation that holds what an arbiter that was cut off still holds."""
+YIELDED_WITH = "leastwise.io/yielded-with"
+"""The annotation that holds the books of an arbiter that was cut off."""
 
 MOST_HELD = 100_000
 """Most slots of one endpoint that are believed."""
 
+MOST_SECONDS = 1_000_000_000
+"""Longest time that is believed."""
+
+MOST_BOOKS = 128 * 1024
+"""Bytes of books that are written: all annotations of an object have 256 KiB together."""
+
+MOST_TERM = 2**31 - 2
+"""The highest term that is believed: the Lease has 31 bits, and another has to come after it."""
+
 EXPIRY = 3.0
 """Seconds without a sign of the arbiter after which another takes its place."""
+
+
+Held = Mapping[str, Mapping[str, tuple[int | None, ...]]]
+"""Slots, by pool and endpoint: the seconds, rounded up, after which each is free; None if nothing
+limits it."""
 
 
 class RecordError(ValueError):
@@ -56,12 +71,13 @@ class Record:
     members: tuple[Member, ...]
     """In the order in which they joined."""
 
-    left_with: Mapping[str, Mapping[str, int]] | None = None
-    """While nobody decides since the arbiter found itself cut off: what that one still holds, slots
-    by pool and endpoint. It has promised to use no others of its term."""
+    yielded_with: Mapping[str, Held] | None = None
+    """While nobody decides since the arbiter found itself cut off: its books, by the ids of the
+    members that it knows about, itself among them. It has promised to give nothing more."""
 
-    left_by: str = ""
-    """The id of that one."""
+    renewed: str = field(default="", compare=False)
+    """When the arbiter last wrote it, by the arbiter's own clock: a text that changes as long as it
+    lives. What is written with an empty one is the arbiter's word, and gets a new one."""
 
     def member(self, member_id: str) -> Member | None:
         """Return the member of that id."""
@@ -83,11 +99,11 @@ class Record:
 
     def held_by(self, holder: str, term: int) -> "Record":
         """Let another decide."""
-        return replace(self, holder=holder, term=term, left_with=None, left_by="")
+        return replace(self, holder=holder, term=term, renewed="", yielded_with=None)
 
-    def left(self, held: Mapping[str, Mapping[str, int]]) -> "Record":
-        """Let nobody decide for the moment; the holder tells what it still holds."""
-        return replace(self, holder="", left_with=held, left_by=self.holder)
+    def yielded(self, books: Mapping[str, Held]) -> "Record":
+        """Let nobody decide for the moment; the holder leaves its books."""
+        return replace(self, holder="", renewed="", yielded_with=books)
 
 
 def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
@@ -95,31 +111,71 @@ def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
     try:
         metadata, spec = lease["metadata"], lease.get("spec") or {}
         annotations = metadata.get("annotations") or {}
-        term, holder = int(spec.get("leaseTransitions") or 0), spec.get("holderIdentity") or ""
+        term, holder = _read_term(spec), spec.get("holderIdentity") or ""
         # A holder without members is somebody else's: then there has to be a list.
         listed = json.loads(annotations[MEMBERS] if holder else annotations.get(MEMBERS) or "[]")
         members = tuple(
             Member(str(m["id"]), str(m["pod"]), str(m["uid"]), str(m["address"])) for m in listed
         )
-        by, held = "", None
-        if LEFT in annotations:
-            left = json.loads(annotations[LEFT])
-            by, held = str(left["by"]), _held(left["held"])
-        return Record(term, str(holder), members, held, by), str(metadata["resourceVersion"])
+        books = None
+        if YIELDED_WITH in annotations:
+            said = json.loads(annotations[YIELDED_WITH])
+            books = {str(member): _read_held(held) for member, held in said.items()}
+        renewed = str(spec.get("renewTime") or "")
+        record = Record(term, str(holder), members, books, renewed)
+        return record, str(metadata["resourceVersion"])
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"the Lease holds what no balancer wrote ({error!r}): delete it"
         ) from error
 
 
-def _held(said: dict[Any, Any]) -> dict[str, dict[str, int]]:
-    """Read slots by pool and endpoint."""
-    held = {str(pool): dict(slots) for pool, slots in said.items()}
+def sum_up(slots: Iterable[tuple[str, str, float]], now: float) -> Held:
+    """Put slots together, each said as its pool, its endpoint, and when it is free at the latest.
+
+    What is past that time is left out: another may have it already.
+    """
+    found: dict[str, dict[str, tuple[int | None, ...]]] = {}
+    for pool, endpoint, until in slots:
+        if until > now:
+            seconds = ceil(until - now) if isfinite(until) else None
+            at = found.setdefault(pool, {})
+            at[endpoint] = (*at.get(endpoint, ()), seconds)
+    return found
+
+
+def _read_term(spec: Mapping[str, Any]) -> int:
+    term = int(spec.get("leaseTransitions") or 0)
+    if not 0 <= term <= MOST_TERM:
+        raise ValueError(f"a term of {term}")
+    return term
+
+
+def _read_held(said: dict[Any, Any]) -> Held:
+    held = {
+        str(pool): {str(endpoint): tuple(times) for endpoint, times in slots.items()}
+        for pool, slots in said.items()
+    }
     for slots in held.values():
-        for identity, number in slots.items():
-            if type(number) is not int or not 0 <= number <= MOST_HELD:
-                raise ValueError(f"{number!r} slots of {identity}")
+        for endpoint, times in slots.items():
+            good = all(t is None or (type(t) is int and 0 <= t <= MOST_SECONDS) for t in times)
+            if not good or len(times) > MOST_HELD:
+                raise ValueError(f"what is held of {endpoint}")
     return held
+
+
+def _write_books(books: Mapping[str, Held]) -> str:
+    """Write what there is place for: of whom nothing is said, nothing is known."""
+    written, length = {}, 0
+    for member, held in books.items():
+        length += len(_compact({member: held}))
+        if length <= MOST_BOOKS:
+            written[member] = held
+    return _compact(written)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def write(
@@ -133,11 +189,10 @@ def write(
         {"id": m.id, "pod": m.pod, "uid": m.uid, "address": m.address} for m in record.members
     ]
     annotations = dict(metadata.get("annotations") or {})
-    annotations[MEMBERS] = json.dumps(listed, separators=(",", ":"))
-    annotations.pop(LEFT, None)
-    if record.left_by:
-        left = {"by": record.left_by, "held": record.left_with}
-        annotations[LEFT] = json.dumps(left, separators=(",", ":"))
+    annotations[MEMBERS] = _compact(listed)
+    annotations.pop(YIELDED_WITH, None)
+    if record.yielded_with is not None:
+        annotations[YIELDED_WITH] = _write_books(record.yielded_with)
     metadata["annotations"] = annotations
     spec = dict(base.get("spec") or {})
     stamp = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -147,7 +202,7 @@ def write(
         "holderIdentity": record.holder,
         "leaseDurationSeconds": int(EXPIRY),
         "leaseTransitions": record.term,
-        "renewTime": stamp,
+        "renewTime": record.renewed or stamp,
     }
     return {
         "apiVersion": "coordination.k8s.io/v1",

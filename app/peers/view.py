@@ -80,7 +80,7 @@ class Standing:
 def of_arbiter(arbiter: "Arbiter", pools: "Iterable[Pool]") -> View:
     """Look at everything from the arbiter."""
     pools = list(pools)
-    peers = [_peer(peer) for peer in arbiter.peers.values()]
+    peers = [_peer(peer) for peer in arbiter.books.peers.values()]
     me = ReplicaView(
         arbiter.me.id,
         arbiter.me.pod,
@@ -91,8 +91,8 @@ def of_arbiter(arbiter: "Arbiter", pools: "Iterable[Pool]") -> View:
     return View(
         term=arbiter.term,
         arbiter=arbiter.me.id,
-        accounted=arbiter.accounted,
-        reserved={name: docket.reserved for name, docket in arbiter.dockets.items()},
+        accounted=arbiter.books.accounted,
+        reserved={name: docket.reserved for name, docket in arbiter.books.dockets.items()},
         replicas=[me, *peers],
         in_flight={
             pool.key: {key: e.in_flight for key, e in pool.endpoints.items() if e.in_flight}

@@ -151,7 +151,7 @@ class ServedPool:
         self.telemetry.config_generation += 1
         self.pool.name = worker_pool.name
         if self._peers is not None:
-            self._peers.before(self.pool, worker_pool.policy())
+            self._peers.prepare_policy(self.pool, worker_pool.policy())
         self.pool.apply_policy(worker_pool.policy(), monotonic())
         self._prober.reconfigure()
         self._discovery.replace(worker_pool.spec)

@@ -12,7 +12,8 @@ from app.discovery.credentials import connect
 from app.discovery.leases import LeaseApi
 from app.discovery.source import Conflict, SourceError
 from app.peers.record import Member
-from app.peers.runner import ConflictError, Runner, StoreError
+from app.peers.runner import Runner
+from app.peers.store import ConflictError, StoreError
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ async def _told(call: Awaitable[T]) -> T:
     except Conflict as error:
         raise ConflictError(str(error)) from error
     except SourceError as error:
-        raise StoreError(str(error)) from error
+        raise StoreError(str(error), retry_after=error.retry_after) from error
 
 
 def make_runner(settings: Settings, port: int, able: Callable[[], bool]) -> Runner | None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.peers import messages
+from app.peers import wire
 from app.peers.handshake import MAGIC
 from tests.e2e.interface import until
 from tests.e2e.replicas import REPLICAS, UNREFUSED, Replicas, through_the_service
@@ -24,7 +24,7 @@ async def test_an_upgrade_between_two_versions(replicas: Replicas, busy: bool) -
     async with through_the_service(replicas, busy=busy):
         for program, versions in (
             (version_one.__name__, version_one.VERSIONS),
-            ("app", messages.VERSIONS),
+            ("app", wire.VERSIONS),
         ):
             await sim.operate("upgrade", pool=UNREFUSED, environment={}, program=program)
             await until("the rollout is over", sim.settled, limit=4 * sim.patience)

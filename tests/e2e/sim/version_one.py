@@ -6,10 +6,10 @@ Run in place of `app`, as `python -m tests.e2e.sim.version_one serve ...`.
 from unittest.mock import patch
 
 from app.cli import main
-from app.peers import messages
+from app.peers import wire
 
 VERSIONS = (1, 1)
 
 if __name__ == "__main__":
-    with patch.object(messages, "VERSIONS", VERSIONS):
+    with patch.object(wire, "VERSIONS", VERSIONS):
         main()

@@ -14,7 +14,8 @@ from app.balancing.lease import Lease, Outcome
 from app.balancing.policy import Policy
 from app.balancing.pool import Pool
 from app.peers.record import Member
-from app.peers.runner import ConflictError, Runner, StoreError
+from app.peers.runner import Runner
+from app.peers.store import ConflictError, StoreError
 from tests.integration.waiting import eventually
 
 CAP = 2
@@ -56,6 +57,9 @@ class Way:
         self.trouble = ""
         """What each call fails with; empty for none."""
 
+        self.fails_once: StoreError | None = None
+        """What the next call fails with."""
+
         self.passing = asyncio.Event()
         """Unset while calls hang."""
 
@@ -90,6 +94,9 @@ class Way:
     async def _pass(self, call: str) -> None:
         self.calls.append(call)
         await self.passing.wait()
+        failure, self.fails_once = self.fails_once, None
+        if failure is not None:
+            raise failure
         if self.trouble:
             raise StoreError(self.trouble)
 
@@ -163,7 +170,7 @@ class Replica:
     @property
     def links(self) -> int:
         """How many connections it has, whatever came of them."""
-        return len(self.runner._links)
+        return len(self.runner._meetings.links)
 
     async def is_now(self, role: str) -> None:
         await eventually(lambda: self.role == role, f"{self.me.pod} is {role}")

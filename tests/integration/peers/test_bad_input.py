@@ -10,8 +10,10 @@ import pytest
 from app.peers import link as link_module
 from app.peers import messages
 from app.peers.handshake import MAGIC, Caller
-from app.peers.messages import Grant, Message, NamePool, encode
-from app.peers.runner import MOST_UNPROVED
+from app.peers.link import PeerLink
+from app.peers.meeting import MOST_UNPROVED
+from app.peers.messages import Grant, Message, NamePool
+from app.peers.wire import MAX_LENGTH, encode
 from tests.integration.peers.rig import SECRET, Api, Replica, running, stranger, two_of_them
 from tests.integration.waiting import LIMIT, eventually
 
@@ -134,7 +136,7 @@ async def test_what_was_overheard_serves_no_second_time(api: Api) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        pytest.param(pack("<IB", messages.MAX_LENGTH + 1, 9), id="oversized"),
+        pytest.param(pack("<IB", MAX_LENGTH + 1, 9), id="oversized"),
         pytest.param(pack("<IB", 0, 200), id="unknown kind"),
         pytest.param(pack("<IB", 3, 9) + b"abc", id="cut off"),
         pytest.param(encode(Grant(1, 1), 2), id="a grant to the arbiter"),
@@ -194,7 +196,7 @@ async def test_one_that_does_not_read(
         call.writer.transport.pause_reading()  # type: ignore[attr-defined]
         arbiter = one.runner.replica.arbiter
         assert arbiter is not None
-        peer = arbiter.peers[stranger().id]
+        peer = arbiter.books.peers[stranger().id]
         most: Message = messages.View("x" * 1024 * 1024)
         for _ in range(100):
             if peer.link is None:
@@ -203,3 +205,25 @@ async def test_one_that_does_not_read(
             await asyncio.sleep(0)
         assert peer.link is None
     assert "it does not read" in caplog.text
+
+
+async def test_what_one_that_is_stopped_never_reads_is_not_kept(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kernel takes nothing more, and neither side ends the connection."""
+    monkeypatch.setattr(link_module, "LAST_WORDS", 0.1)
+    async with unharmed(api) as one, calling(one) as call:
+        await call.meet()
+        call.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        arbiter = one.runner.replica.arbiter
+        assert arbiter is not None
+        link = arbiter.books.peers[stranger().id].link
+        assert isinstance(link, PeerLink)
+        link.send(messages.View("x" * 4_000_000))
+        await asyncio.sleep(0)
+        assert link._transport is not None
+        assert link._transport.get_write_buffer_size()
+        links = one.links
+        arbiter.lost(link, silent=True)
+        del link
+        await eventually(lambda: one.links == links - 1, "its socket is closed")

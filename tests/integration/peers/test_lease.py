@@ -2,14 +2,17 @@
 
 import asyncio
 import gc
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from app.peers import replica as replica_module
 from app.peers import runner as runner_module
+from app.peers import tenure as tenure_module
 from app.peers.names import Link
 from app.peers.record import MEMBERS, Member
+from app.peers.store import ConflictError, StoreError
 from tests.integration.peers.rig import Api, Replica, running, two_of_them
 from tests.integration.waiting import eventually
 
@@ -143,6 +146,64 @@ async def test_a_replica_that_stops_leaves_the_lease_vacant(api: Api) -> None:
         await again.serves()
 
 
+@pytest.mark.parametrize("meets", ["another's write", "trouble"])
+async def test_a_replica_that_stops_writes_again_what_did_not_come_through(
+    api: Api, meets: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner_module, "PARTING", 20.0)
+    for module in (replica_module, tenure_module):
+        monkeypatch.setattr(module, "RENEWAL", 60.0)  # nothing else is written
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        await eventually(lambda: not one.runner.replica.lease.busy)
+        one.store.fails_once = ConflictError("it was changed")
+        if meets == "trouble":
+            one.store.fails_once = StoreError("no route")
+        await one.runner.stop()
+        assert api.holder == ""
+        await one.end()
+    assert "still names" not in caplog.text
+
+
+async def test_a_replica_that_cannot_stop_in_order_says_so(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runner_module, "PARTING", 0.2)
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        one.store.trouble = "no route"
+        await one.runner.stop()
+        assert api.holder == one.me.id
+        await one.end()
+    assert "the Lease still names this replica" in caplog.text
+
+
+async def test_the_api_is_left_alone_for_as_long_as_it_asks(api: Api) -> None:
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        replica = one.runner.replica
+        await eventually(lambda: not replica.lease.busy)
+        one.store.fails_once = StoreError("too many requests", retry_after=5.0)
+        one.runner.read_lease()
+        await eventually(lambda: one.runner.error)
+        assert replica.lease.due_at > monotonic() + 4.0
+
+
+async def test_what_is_told_to_one_that_is_ending_starts_nothing(api: Api) -> None:
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        one.store.passing.clear()
+        one.runner.read_pod(one.me)
+        await eventually(lambda: "pod_uid" in one.store.calls)
+        task = one._task
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)  # it ends what it has begun
+        assert not task.done()
+        one.runner.read_lease()
+        await one.end()
+
+
 async def test_one_that_stops_with_requests_stays_accounted_for(api: Api) -> None:
     async with running(api, "one") as one:
         await one.is_now("deciding")
@@ -219,7 +280,7 @@ async def test_a_pod_is_asked_for_once_while_the_api_hangs(api: Api) -> None:
         await eventually(lambda: "pod_uid" in one.store.calls)
         assert one.store.calls.count("pod_uid") == 1
         one.store.passing.set()
-        await eventually(lambda: not one.runner._asked, "it is answered")
+        await eventually(lambda: not one.runner._calls.asked, "it is answered")
         one.runner.read_pod(member)
         await eventually(lambda: one.store.calls.count("pod_uid") == 2, "it may be asked again")
 

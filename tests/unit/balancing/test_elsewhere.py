@@ -221,17 +221,27 @@ def test_it_is_told_of_those_who_leave_and_of_those_whose_wait_is_over() -> None
     assert (gone.told, [type(r) for r in late.refusals]) == (0, [QueueTimeout])
 
 
-@pytest.mark.parametrize("away", [False, True])
-def test_the_queue_is_bounded_here_only_while_nobody_decides(away: bool) -> None:
-    pool = led_pool(size=1, away=away)
-    wait(pool, Client())
-    wait(pool, Client(), retried=True)
-    if away:
-        with pytest.raises(QueueFull):
-            pool.acquire(Client(), 0.0)
-    else:
+@pytest.mark.parametrize(("away", "cap", "most"), [(True, 2, 1), (False, 2, 1 + 4), (False, 1, 3)])
+def test_the_queue_is_bounded_here_too_but_for_those_who_only_ask(
+    away: bool, cap: int, most: int
+) -> None:
+    pool = led_pool(cap=cap, size=1, away=away)
+    for _ in range(most):
         wait(pool, Client())
-    assert pool.queued == 3 - away
+    with pytest.raises(QueueFull):
+        pool.acquire(Client(), 0.0)
+    wait(pool, Client(), retried=True)
+    assert pool.queued == most + 1
+
+
+def test_without_a_cap_all_only_ask() -> None:
+    pool = pool_of("ab", None, size=0)
+    pool.decide_by(Elsewhere(), 0.0)
+    for _ in range(9):
+        wait(pool, Client())
+    pool.apply_snapshot([], 0.0)
+    with pytest.raises(QueueFull):
+        pool.acquire(Client(), 0.0)
 
 
 def test_a_pool_that_decides_again_serves_those_who_wait() -> None:

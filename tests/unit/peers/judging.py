@@ -24,7 +24,7 @@ def _judge_counts(world: World) -> None:
     """See that the last arbiter counts at least what runs, whoever gave it."""
     newest = world.deciders[max(world.deciders)] if world.deciders else None
     arbiter = newest.replica.arbiter if newest is not None and newest.alive else None
-    for name, docket in arbiter.dockets.items() if arbiter is not None else ():
+    for name, docket in arbiter.books.dockets.items() if arbiter is not None else ():
         for endpoint in docket.pool.endpoints.values():
             running = world.running.get((name, endpoint.spec.identity), ())
             counted = endpoint.in_flight >= len(running) or name in world.mixed
@@ -77,12 +77,12 @@ def _nothing_is_left(world: World) -> None:
     arbiter = deciding[0].replica.arbiter
     assert arbiter is not None
     assert all(p.replica.role is Role.FOLLOWING for p in living if p not in deciding), living
-    assert arbiter.accounted
-    assert all(docket.accounted for docket in arbiter.dockets.values())
-    assert not any(docket.reserved or docket.rejoining for docket in arbiter.dockets.values())
-    assert {*arbiter.peers, arbiter.me.id} == {p.member.id for p in living}
+    assert arbiter.books.accounted
+    assert all(docket.accounted for docket in arbiter.books.dockets.values())
+    assert not any(docket.reserved or docket.rejoining for docket in arbiter.books.dockets.values())
+    assert {*arbiter.books.peers, arbiter.me.id} == {p.member.id for p in living}
     assert world.kube.members == {p.member.id for p in living}
-    for peer in arbiter.peers.values():
+    for peer in arbiter.books.peers.values():
         assert not peer.holdings
         assert not peer.claims
     for process in living:
@@ -91,6 +91,5 @@ def _nothing_is_left(world: World) -> None:
             assert (pool.in_flight, pool.elsewhere, pool.queued) == (0, 0, 0), process
             counts = {e.spec.identity: e.in_flight for e in pool.endpoints.values()}
             assert counts == dict.fromkeys(ENDPOINTS, 0)
-        follower: Any = process.replica._follower
-        if process not in deciding:
-            assert (follower._asks, follower._numbered, follower._held) == ({}, {}, {})
+        follower: Any = process.replica._shared.follower
+        assert (follower._asks, follower._numbered, follower._held) == ({}, {}, {})

@@ -5,7 +5,7 @@ its caller has given it up, and an answer may be lost.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -106,8 +106,9 @@ class Store:
 
     def write_lease(self, wanted: Record, version: str) -> None:
         base = self._base if version else None
-        lease = record.write(wanted, "lw", STAMP, base)
-        self._call(lambda: self._kube.put(lease, version), partial(self._written, wanted))
+        stamp = STAMP + timedelta(seconds=self._process.world.now)
+        lease = record.write(wanted, "lw", stamp, base)
+        self._call(lambda: self._kube.put(lease, version), self._written)
 
     def read_pod(self, member: Member) -> None:
         done = partial(self._pod_read, member)
@@ -124,13 +125,13 @@ class Store:
         found, version = (None, "") if lease is None else record.read(lease)
         self._process.replica.lease_read(found, version, self._process.world.now)
 
-    def _written(self, wanted: Record, lease: Mapping[str, Any] | None) -> None:
+    def _written(self, lease: Mapping[str, Any] | None) -> None:
         if lease is None:
             self._process.replica.lease_conflict(self._process.world.now)
             return
         self._base = lease
-        version = lease["metadata"]["resourceVersion"]
-        self._process.replica.lease_written(wanted, version, self._process.world.now)
+        written, version = record.read(lease)
+        self._process.replica.lease_written(written, version, self._process.world.now)
 
     def _pod_read(self, member: Member, uid: str | None) -> None:
         self._process.replica.pod_read(member, uid, self._process.world.now)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from app.peers.messages import Decoder, Message, encode
+from app.peers.messages import Message
 from app.peers.record import Member
+from app.peers.wire import Decoder, encode
 
 if TYPE_CHECKING:
     from tests.unit.peers.process import Process

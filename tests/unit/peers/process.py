@@ -176,7 +176,7 @@ class Process:
         """Obey another cap."""
         pool = self.pools[name]
         self.caps[name] = cap
-        self.replica.before(pool, policy(name, cap), self.world.now)
+        self.replica.prepare_policy(pool, policy(name, cap), self.world.now)
         pool.apply_policy(policy(name, cap), self.world.now)
 
     def accept(self, pool: str, seconds: float) -> None:

@@ -160,6 +160,16 @@ def test_only_an_idle_connection_that_was_closed_is_told() -> None:
     assert side.link.meant() == []
 
 
+def test_the_queue_of_a_pool_that_the_arbiter_does_not_know_is_bounded_here() -> None:
+    side = Asking()
+    side.pool.apply_policy(Policy(max_in_flight=1, queue=QueuePolicy(size=3)), 0.0)
+    side.report()
+    for _ in range(3 + 1):  # one of them may be about to get the slot
+        side.ask(Client())
+    with pytest.raises(QueueFull):
+        side.pool.acquire(Client(), 0.0)
+
+
 # --- the docket
 
 
@@ -201,7 +211,7 @@ def test_endpoints_and_caps_that_become_known_in_doubt_are_held_too() -> None:
     pool.apply_snapshot([SPEC, EndpointSpec("y", "10.0.0.1", 80, "y")], 1.0)
     assert (docket.reserved, pool.in_flight) == (1, 2)
     higher = Policy(max_in_flight=3)
-    docket.before(higher, 1.0)
+    docket.prepare_policy(higher, 1.0)
     pool.apply_policy(higher, 1.0)
     assert (docket.reserved, pool.in_flight) == (5, 6)
     pool.apply_snapshot([], 2.0)
@@ -222,7 +232,7 @@ def test_nor_once_it_is_accounted() -> None:
     pool = a_pool(cap=1, names="")
     docket = Docket(pool, 0.0, accounted=True)
     pool.apply_snapshot([SPEC], 0.0)
-    docket.before(Policy(max_in_flight=9), 0.0)
+    docket.prepare_policy(Policy(max_in_flight=9), 0.0)
     assert (docket.reserved, pool.in_flight) == (0, 0)
 
 

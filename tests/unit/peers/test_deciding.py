@@ -3,15 +3,17 @@
 from math import inf
 
 from app.balancing.endpoint import Phase
+from app.balancing.errors import QueueFull
 from app.balancing.health import Sign
 from app.balancing.lease import Outcome
+from app.balancing.policy import Policy, QueuePolicy
 from app.balancing.pool import Pool
 from app.peers import messages
 from app.peers.docket import WORKERS_STOP
 from app.peers.messages import Message
-from app.peers.record import Member
+from app.peers.record import Member, Record
 from app.peers.replica import Replica
-from tests.unit.peers.alone import NOW, A, a_pool, come, deciding
+from tests.unit.peers.alone import ME, NOW, A, B, a_pool, come, deciding
 from tests.unit.peers.said import Said
 
 NAMES: list[Message] = [
@@ -66,10 +68,10 @@ def test_a_slot_that_is_held_without_a_limit_is_not_freed_at_its_deadline() -> N
         assert arbiter is not None
         if unbound:
             replica.received(link, [messages.Unbound(7), messages.Unbound(99)], NOW)
-            assert arbiter.peers[A.id].holdings[7].expires == inf
+            assert arbiter.books.peers[A.id].holdings[7].expires == inf
         replica.link_lost(link, NOW)
-        arbiter.confirmed = NOW + 10.0
-        arbiter.tick(NOW + 10.0)
+        arbiter.books.confirmed = NOW + 10.0
+        arbiter.books.tick(NOW + 10.0)
         assert pool.in_flight == unbound
 
 
@@ -78,12 +80,12 @@ def test_a_deadline_frees_nothing_before_the_lease_was_asked_again() -> None:
     arbiter = replica.arbiter
     assert arbiter is not None
     replica.link_lost(link, NOW)
-    arbiter.tick(NOW + 60.0)
+    arbiter.books.tick(NOW + 60.0)
     assert pool.in_flight == 1
     replica.tick(NOW + 60.0)  # writes it
-    assert replica.record is not None
-    replica.lease_written(replica.record, "v2", NOW + 61.0)
-    arbiter.tick(NOW + 61.0)
+    assert replica.lease.record is not None
+    replica.lease_written(replica.lease.record, "v2", NOW + 61.0)
+    arbiter.books.tick(NOW + 61.0)
     assert pool.in_flight == 0
 
 
@@ -100,7 +102,7 @@ def test_a_newer_process_of_the_pod_proves_the_older_dead() -> None:
     arbiter = replica.arbiter
     assert arbiter is not None
     come(replica, Member("a.2", A.pod, A.uid, A.address))
-    assert arbiter.peers[A.id].dead_at == NOW
+    assert arbiter.books.peers[A.id].dead_at == NOW
 
 
 def test_requests_and_slots_of_a_pool_that_is_not_known_yet_wait_for_it() -> None:
@@ -125,10 +127,60 @@ def test_a_goodbye_is_a_proof_by_itself() -> None:
     replica.received(link, [messages.Goodbye()], NOW)
     arbiter = replica.arbiter
     assert arbiter is not None
-    assert (arbiter.peers[A.id].dead_at, link.closed, pool.in_flight) == (NOW, True, 1)
-    arbiter.confirmed = NOW - 9.0  # it was said to this arbiter: no Lease has to say so
-    arbiter.tick(NOW + WORKERS_STOP / 2)
+    assert (arbiter.books.peers[A.id].dead_at, link.closed, pool.in_flight) == (NOW, True, 1)
+    arbiter.books.confirmed = NOW - 9.0  # it was said to this arbiter: no Lease has to say so
+    arbiter.books.tick(NOW + WORKERS_STOP / 2)
     assert pool.in_flight == 1
-    arbiter.tick(NOW + WORKERS_STOP)
+    arbiter.books.tick(NOW + WORKERS_STOP)
     assert pool.in_flight == 0
-    assert arbiter.departed == {A.id}
+    assert arbiter.books.to_strike == {A.id}
+
+
+def served(link: Said) -> list[int]:
+    return [message.ask for message in link.meant() if isinstance(message, messages.Grant)]
+
+
+def test_a_fresh_request_overtakes_none_that_came_before_it_in_the_same_batch() -> None:
+    replica, _ = deciding()
+    pool = a_pool()
+    replica.add_pool(pool, NOW)
+    link = come(replica, A)
+    waited = ask(1)._replace(age=5.0)
+    replica.received(link, [*NAMES, waited, ask(2), ask(3)._replace(age=4.0)], NOW)
+    assert (served(link), pool.queued) == ([1], 2)
+    replica.received(link, [messages.Release(1, Outcome.ANSWERED, None, "")], NOW)
+    assert served(link) == [3]
+
+
+def test_nor_does_it_pass_the_bound_of_the_queue() -> None:
+    replica, _ = deciding()
+    pool = Pool(Policy(max_in_flight=1, queue=QueuePolicy(size=1)), key="pool")
+    replica.add_pool(pool, NOW)
+    link = come(replica, A, [*NAMES, ask(1)._replace(age=5.0), ask(2)])
+    assert link.meant()[-1] == messages.Refuse(2, QueueFull)
+
+
+def test_what_a_report_frees_goes_to_those_who_have_waited_longest() -> None:
+    replica, _ = deciding()
+    replica.lease_read(Record(3, ME.id, (A, B, ME)), "v2", NOW)
+    pool = a_pool()
+    replica.add_pool(pool, NOW)
+    first = come(replica, A, [*NAMES, ask(1)._replace(age=1.0)])
+    assert (served(first), pool.queued) == ([], 1)  # B may have the slot
+    second = come(replica, B, [*NAMES, ask(1)._replace(age=9.0)])
+    assert (served(first), served(second), pool.queued) == ([], [1], 1)
+
+
+def test_those_that_were_struck_are_forgotten_once_the_lease_has_them_no_more() -> None:
+    replica, _, link = asked()
+    arbiter = replica.arbiter
+    assert arbiter is not None
+    replica.received(link, [messages.Goodbye()], NOW)
+    arbiter.books.tick(NOW + WORKERS_STOP)
+    replica.lease_read(Record(3, ME.id, (A, ME)), "v2", NOW)
+    assert (arbiter.books.to_strike, list(arbiter.books.peers)) == ({A.id}, [])
+    replica.tick(NOW + 2.0)
+    replica.lease_written(Record(3, ME.id, (ME,)), "v3", NOW + 2.0)
+    assert (arbiter.books.to_strike, list(arbiter.books.peers)) == (set(), [])
+    replica.lease_read(Record(3, ME.id, (ME, A)), "v4", NOW + 3.0)  # it was not dead, then
+    assert list(arbiter.books.peers) == [A.id]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.peers import handshake, messages
+from app.peers import handshake, wire
 from app.peers.handshake import MAGIC, NONCE, Caller, Handshake, Reached
 from app.peers.messages import ProtocolError
 from app.peers.record import Member
@@ -23,7 +23,7 @@ NONCES = (number.to_bytes(NONCE, "big") for number in count(1))
 def speaking(oldest: int, newest: int) -> Iterator[None]:
     """Let all that is read and said meanwhile be of a replica that speaks those versions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(messages, "VERSIONS", (oldest, newest))
+        patch.setattr(wire, "VERSIONS", (oldest, newest))
         yield
 
 

@@ -101,6 +101,10 @@ class PeersMachine(RuleBasedStateMachine):
         self.do("kill", number, pod)
 
     @rule(number=FEW)
+    def hear(self, number: int) -> None:
+        self.do("hear", number)
+
+    @rule(number=FEW)
     def remove(self, number: int) -> None:
         self.do("remove", number)
 

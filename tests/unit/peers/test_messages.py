@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from app.balancing.errors import NoEndpoint, QueueFull, QueueTimeout
 from app.balancing.health import Sign
 from app.balancing.lease import Outcome
-from app.peers import messages
-from app.peers.messages import Decoder, Message, ProtocolError, encode
+from app.peers import messages, wire
+from app.peers.messages import Message, ProtocolError
+from app.peers.record import MOST_TERM
+from app.peers.wire import Decoder, encode
 from tests.unit.peers.said import Said
 
 ASKS = st.integers(0, 2**64 - 1)
 NUMBERS = st.integers(0, 2**16 - 1)
-TERMS = st.integers(0, 2**32 - 1)
+TERMS = st.integers(0, MOST_TERM)
 TIMES = st.floats(width=32, allow_nan=False)
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False, max_value=1e9, min_value=-1e9)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -41,17 +43,17 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Grant, ASKS, NUMBERS),
     st.builds(messages.Refuse, ASKS, st.sampled_from([QueueFull, QueueTimeout, NoEndpoint])),
     st.builds(messages.Alive, TEXTS),
-    st.builds(messages.Handover, TERMS, TEXTS, TEXTS),
+    st.just(messages.Handover()),
     st.builds(messages.Leaving),
     st.builds(messages.Goodbye),
     st.builds(messages.View, TEXTS),
 )  # fmt: skip
-VERSIONS = st.integers(*messages.VERSIONS)
+VERSIONS = st.integers(*wire.VERSIONS)
 
 
 def as_spoken(message: Message, version: int) -> Message:
     """What arrives of a message in that version."""
-    if version < messages.DETAILS_SINCE and isinstance(message, messages.Release):
+    if version < wire.DETAILS_SINCE and isinstance(message, messages.Release):
         return message._replace(detail="")
     return message
 
@@ -142,7 +144,7 @@ def test_noise_makes_an_error_or_other_messages(data: bytes, version: int) -> No
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_message_that_is_too_long_is_refused_before_it_has_come(version: int) -> None:
     with pytest.raises(ProtocolError, match="4194305 bytes"):
-        list(Decoder(version).feed(pack("<IB", messages.MAX_LENGTH + 1, 20)))
+        list(Decoder(version).feed(pack("<IB", wire.MAX_LENGTH + 1, 20)))
 
 
 @pytest.mark.parametrize("code", [0, 21, 255])
@@ -174,6 +176,13 @@ def test_a_time_that_is_none_is_refused(message: Message) -> None:
     assert list(Decoder(2).feed(encode(FINE, 2))) == [FINE]
     with pytest.raises(ProtocolError, match="a time that is none"):
         list(Decoder(2).feed(encode(message, 2)))
+
+
+@pytest.mark.parametrize("kind", [messages.Term, messages.Higher])
+def test_a_term_that_has_no_successor_is_refused(kind: type[messages.Term]) -> None:
+    assert list(Decoder(2).feed(encode(kind(MOST_TERM), 2))) == [kind(MOST_TERM)]
+    with pytest.raises(ProtocolError, match="a term of"):
+        list(Decoder(2).feed(encode(kind(MOST_TERM + 1), 2)))
 
 
 def test_a_release_without_an_afterwards_has_none() -> None:

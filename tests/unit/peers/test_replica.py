@@ -22,10 +22,10 @@ def test_the_first_one_creates_the_lease_and_decides() -> None:
     assert wanted.taken() == [("read",), ("write", record, "")]
     assert (replica.role, replica.joined) == (Role.JOINING, False)
     replica.lease_written(record, "v1", NOW)
-    assert (replica.role, replica.term, replica.arbiter_id) == (Role.DECIDING, 1, ME.id)
+    assert (replica.role, replica.promised) == (Role.DECIDING, 1)
     assert (replica.joined, replica.alone_since) == (True, None)
     assert replica.arbiter is not None
-    assert replica.arbiter.accounted
+    assert replica.arbiter.books.accounted
 
 
 def test_one_joins_before_it_dials() -> None:
@@ -144,7 +144,7 @@ def test_a_report_that_makes_no_sense_is_an_error(said: list[Message]) -> None:
         replica.received(link, said, NOW)
     replica.link_lost(link, NOW)  # as its link tells then
     assert replica.arbiter is not None
-    assert not replica.arbiter.peers[A.id].answered
+    assert not replica.arbiter.books.peers[A.id].answered
 
 
 def test_a_request_asks_once() -> None:

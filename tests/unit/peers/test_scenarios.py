@@ -265,3 +265,86 @@ def test_what_one_left_word_of_and_then_says_itself_is_counted_once() -> None:
     run(world, 0.5)
     assert count(world) == 2  # r, which has not come, has the other slot
     settle(world)
+
+
+def test_a_superseded_arbiter_frees_nothing_for_the_death_of_one_that_never_came_to_it() -> None:
+    world, (t, q, r, s, p) = a_world("t", "q", "r", "s", "p")
+    r.accept("cancel", 16.0)
+    run(world, 0.5)
+    cut(world, "p", "r")
+    t.replica.leave()
+    run(world, 2.0)
+    assert p.replica.role is Role.DECIDING
+    cut(world, "p", "q", "the API")
+    run(world, 5.0)
+    assert (q.replica.role, r.replica.role) == (Role.DECIDING, Role.FOLLOWING)
+    world.finish(0)
+    q.accept("cancel", 16.0)
+    run(world, 0.5)
+    r.die()
+    p.replica.pod_read(r.member, None, world.now)
+    s.accept("cancel", 16.0)
+    run(world, 3.0)
+    assert p.replica.role is Role.DECIDING
+    assert count(world) == 1
+    settle(world)
+
+
+def test_an_arbiter_that_loses_most_others_still_knows_what_they_hold() -> None:
+    """As when the node of the two others loses power: their pods stay in the API."""
+    world, (p, q, r) = a_world("p", "q", "r", endpoints=3)
+    q.accept("cancel", 8.0)
+    run(world, 0.25)
+    q.stopped = r.stopped = True
+    cut(world, "p", "q", "r")
+    run(world, 7.0)
+    arbiter = p.replica.arbiter
+    assert arbiter is not None
+    assert (arbiter.term, arbiter.books.accounted) == (2, True)
+    p.accept("cancel", 30.0)
+    p.accept("cancel", 30.0)
+    run(world, 0.25)
+    assert sum(map(len, world.running.values())) == 2  # that of q is the other
+    run(world, 4.0)
+    assert [len(running) for running in world.running.values()] == [1, 1]  # its time is over
+    assert {one.process for running in world.running.values() for one in running} == {p}
+    settle(world)
+
+
+def test_another_that_cannot_reach_the_third_knows_what_it_holds() -> None:
+    world, (_, q, r) = a_world("p", "q", "r", endpoints=3)
+    r.accept("cancel", 16.0)
+    run(world, 0.25)
+    r.stopped = True
+    cut(world, "p", "q", "r")
+    run(world, 6.0)
+    assert q.replica.arbiter is not None
+    assert q.replica.arbiter.books.accounted
+    for _ in range(3):
+        q.accept("cancel", 16.0)
+    run(world, 0.5)
+    assert sum(map(len, world.running.values())) == 2
+    settle(world)
+
+
+def without_the_api(*pods: str) -> tuple[World, list[Process]]:
+    world, processes = a_world(*pods)
+    for pod in pods:
+        cut(world, pod, "the API")
+    run(world, 4.0)
+    return world, processes
+
+
+def test_without_the_api_an_arbiter_whose_followers_come_back_has_gone_on() -> None:
+    world, (p, q, r) = without_the_api("p", "q", "r")
+    cut(world, "p", "q", "r")
+    run(world, 6.0)
+    assert (q.replica.role, r.replica.role) == (Role.SEEKING, Role.SEEKING)
+    world.cuts -= {frozenset("pq"), frozenset("pr")}
+    run(world, 8.0)
+    assert p.replica.role is Role.DECIDING
+    assert q.replica.role is r.replica.role is Role.FOLLOWING
+    q.accept("cancel", 16.0)
+    run(world, 0.25)
+    assert count(world) == 1
+    settle(world)

@@ -193,6 +193,17 @@ class World:
             if pod:
                 del self.kube.pods[process.pod]
 
+    def hear(self, number: int) -> None:
+        """Let a process hear which pods are gone, cut off from the Lease or not.
+
+        The two are asked for over different connections, of which one may still work.
+        """
+        process = self._one(number, awake=True)
+        for other in list(self.processes.values()) if process is not None else ():
+            if process is not None and not other.alive:
+                uid = self.kube.pods.get(other.pod)
+                process.replica.pod_read(other.member, uid, self.now)
+
     def remove(self, number: int) -> None:
         """Remove a pod whose process is dead."""
         pod = PODS[number % len(PODS)]
