@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.unit.peers.judging import judge, settle
-from tests.unit.peers.world import World
+from tests.unit.peers.world import PODS, World
 
 NUMBERS = st.integers(0, 11)
 FEW = st.integers(0, 3)
@@ -154,6 +154,16 @@ class PeersMachine(RuleBasedStateMachine):
         self.do("cut", number, (number + 1) % 4)
         self.do("run", steps, 0.25, seed)
         self.do("kill", number, 1)
+
+    @rule(number=FEW, other=FEW, life=LIVES, steps=st.sampled_from([8, 24, 32]), seed=SEEDS)
+    def cut_off(self, number: int, other: int, life: float, steps: int, seed: int) -> None:
+        """Cut one off from all others, and another perhaps; both still reach the API."""
+        self.do("fill", life)
+        self.do("run", 1, 0.25, seed)
+        for place in sorted({number, other}):
+            self.do("isolate", place, len(PODS))
+        self.do("run", steps, 0.25, seed)
+        self.do("fill", life)
 
     @rule()
     def heal(self) -> None:
