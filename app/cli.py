@@ -34,8 +34,8 @@ def cli() -> None:
 
     \b
     Exit codes: 0 well ended; 1 failed (could not start, a second signal, a missed criterion,
-    nobody there); 2 a flag, a variable or a file was wrong; 130 and 143 interrupted (demo, and
-    worker after a second signal).
+    nobody there); 2 a flag, a variable or a file was wrong; 130 and 143 interrupted: demo, worker
+    after a second signal, and others by a SIGTERM before they have begun.
     """
 
 

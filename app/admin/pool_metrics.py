@@ -120,7 +120,7 @@ def _requests(view: Watched) -> Iterator[Metric]:
             "From asking for a slot to the last slot given; with a retry, the lost attempt too.",
             stats.waiting,
         ),
-        ("first_byte", "From the request's head to the answer's head.", stats.first_byte),
+        ("first_byte", "From the request's head until the answer is passed on.", stats.first_byte),
     ):
         yield histogram(f"request_{name}_seconds", text, counted, pool)
 
@@ -172,7 +172,7 @@ def _endpoints(pool: Pool, latency: Mapping[str, float]) -> Iterator[Metric]:
         yield family
     seconds = GaugeMetricFamily(
         "leastwise_worker_answer_seconds",
-        "Moving average of the worker's recent answers, from sent to the answer's head.",
+        "Moving average of the worker's recent answers, until they are passed on.",
         labels=["pool", "worker"],
     )
     for name, endpoint in shown.items():

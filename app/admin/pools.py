@@ -11,7 +11,7 @@ from typing import Annotated, Protocol
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.admin.view import Watched
+from app.admin.view import Watched, WatchedPools
 from app.admin.workers import Worker, workers_by_name
 from app.config.resource import Identity
 from app.config.workerpool import RouteSpec
@@ -33,13 +33,11 @@ class ServedPool(Watched, Protocol):
     def synced(self) -> bool: ...  # noqa: D102
 
 
-class ServedPools(Protocol):
+class ServedPools(WatchedPools, Protocol):
     """The pools of a balancer."""
 
     @property
     def served(self) -> Sequence[ServedPool]: ...  # noqa: D102
-    @property
-    def refused(self) -> Sequence[object]: ...  # noqa: D102
 
 
 class View(Protocol):

@@ -160,9 +160,12 @@ class Feed:
         view = self._view
         pool, telemetry = view.pool, view.telemetry
         clients, workers = view.connections()
-        in_flight, queued = view.load()
         watch, standing = view.discovery, view.replicas
         replicas = None if standing is None else replicas_of(standing, pool)
+        if replicas is None:
+            in_flight, queued = pool.in_flight, pool.queued
+        else:
+            in_flight, queued = replicas.in_flight, replicas.queued
         return {
             "now": round(time.time(), 3),
             "pool": {

@@ -59,7 +59,7 @@ class Sign(Enum):
     CONNECT_REFUSED = "connection refused"
     CONNECT_SILENT = "connection not accepted in time"
     DIED = "connection died during a request"
-    TIMED_OUT = "no first byte in time"
+    TIMED_OUT = "no answer in time"
     IDLE_CLOSED = "idle connection closed"
     CHECK_PASSED = "check passed"
     CHECK_FAILED = "check failed"

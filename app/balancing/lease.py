@@ -30,7 +30,7 @@ class Outcome(Enum):
     DIED = "connection died"
     """Reset or closed before the response's end."""
 
-    TIMED_OUT = "no first byte in time"
+    TIMED_OUT = "no answer in time"
     STALLED = "stalled"
     """A body stopped flowing for longer than `timeouts.between_bytes`."""
 

@@ -5,7 +5,7 @@
 | nothing of the request was written                  | always, any method, outside the budget   |
 | written, died before anything was passed on         | idempotent methods; `Idempotency-Key`;   |
 |                                                     | any method if `retry.non_idempotent`     |
-| no first byte in time                               | the same, if `retry.on_timeout`          |
+| no answer in time, or the worker stopped reading    | the same, if `retry.on_timeout`          |
 | the worker answered a status that means "full"      | always, any method, outside the budget   |
 | a byte of the final response went to the client     | never (the exchange does not even ask)   |
 

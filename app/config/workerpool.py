@@ -168,7 +168,7 @@ class RetrySpec(_Spec):
     """Whether POST and PATCH may be sent again after their worker died without an answer."""
 
     on_timeout: bool = _RETRY.on_timeout
-    """Whether a request whose first byte did not come in time is sent again."""
+    """Whether a request whose answer did not come in time is sent again."""
 
     refused_statuses: Annotated[tuple[FinalErrorStatus, ...], AfterValidator(each_once)] = Field(
         default=tuple(sorted(_RETRY.refused_statuses)),

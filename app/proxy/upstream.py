@@ -262,18 +262,13 @@ class Upstream:
             return None
         if now >= exchange.deadline:
             self._lost(Outcome.EXPIRED, "")
-        elif not self._answering and exchange.body.complete and not self.blocked:
+        elif self._decoder is None and exchange.body.complete and not self.blocked:
             self._lost(Outcome.TIMED_OUT, "")
         else:
             self._lost(Outcome.STALLED, "")
         return None
 
     # --- inside
-
-    @property
-    def _answering(self) -> bool:
-        """Whether the final response has begun."""
-        return self._decoder is not None or self._head is not None
 
     def _read_head(self, data: bytes) -> None:
         """Read the heads that are in `data`, up to the final one: interim, split, or garbage."""
@@ -313,7 +308,13 @@ class Upstream:
             self._reusable = head.keep_alive and len(data) == length
             exchange.response(head, data[:length], done=True, trailers=b"")
             return
-        if length is not None and length <= _WHOLE and exchange.body.complete:
+        refused = self._connections.pool.policy.retry.refused_statuses
+        if (
+            length is not None
+            and length <= _WHOLE
+            and exchange.body.complete
+            and head.status not in refused  # its head says all
+        ):
             self._head, self._buffer = head, data
             self._reckon(monotonic())
             return
@@ -368,7 +369,7 @@ class Upstream:
             return
         limit = None
         if not self._paused:
-            if self.blocked or self._answering:
+            if self.blocked or self._decoder is not None or self._head is not None:
                 limit = timeouts.between_bytes
             elif exchange.body.complete:
                 limit = timeouts.first_byte

@@ -156,7 +156,7 @@ class RequestStats:
         that includes the attempt that was lost."""
 
         self.first_byte = Histogram()
-        """From the head to the final response's head, the worker's or ours."""
+        """From the head until the final response is passed on, the worker's or ours."""
 
         self._averages: dict[str, Average] = {}
         self._place = 0
@@ -166,7 +166,7 @@ class RequestStats:
     def latency(self) -> dict[str, float]:
         """A moving average of the recent answers of each worker, in seconds.
 
-        From sent to the response's head. Who left is taken out by `forget`.
+        From sent until the response is passed on. Who left is taken out by `forget`.
         """
         return {worker: average.seconds for worker, average in self._averages.items()}
 

@@ -42,8 +42,8 @@ def way_lines(
 
     `identifier` is the request's id; empty if the worker has said it itself.
     `Server-Timing` (W3C) is in milliseconds. Times are those of an `EndedRequest`: queue from the
-    first wish for a slot to the last slot, connect from there to sent, worker from there to the
-    response's head.
+    first wish for a slot to the last slot, connect from there to sent, worker from there until the
+    response is passed on.
     """
     return b"%b%b%bServer-Timing: queue;dur=%b, connect;dur=%b, worker;dur=%b\r\n" % (
         attempts_line(attempts),

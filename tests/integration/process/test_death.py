@@ -200,7 +200,7 @@ async def test_without_a_probe_a_hung_worker_comes_back_and_goes_again(programs:
         workers[0].signal(signal.SIGSTOP)
         await until(
             "its requests time out, again after it has come back",
-            lambda: times("ready -> ejected (no first byte in time)") >= 2,
+            lambda: times("ready -> ejected (no answer in time)") >= 2,
         )
         assert times("ejected -> ready") >= 1
         workers[0].signal(signal.SIGCONT)

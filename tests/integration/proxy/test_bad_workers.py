@@ -139,8 +139,26 @@ async def test_a_short_answer_that_stalls_is_a_504(stage: Stage) -> None:
         await client.send(request())
         worker, _ = await scene.worker.request()
         await worker.send(response(None, "Content-Length: 100") + b"part")
-        assert (await client.response()).status == 504
+        answer = await client.response()
+        assert answer.status == 504
+        assert b"http_response_timeout" in (answer.get(b"proxy-status") or b"")
         await worker.gone()
+
+
+@DEATHS
+async def test_a_refusal_is_one_though_its_body_never_comes(stage: Stage, die: object) -> None:
+    async with stage(workers=2, retry={"refusedStatuses": [503]}) as scene:
+        client = await scene.client()
+        await client.send(request(method="POST", body=b"question"))
+        first = await scene.chosen()
+        worker, _ = await first.request()
+        await worker.send(response(None, "Content-Length: 40", status="503 Full") + b"ful")
+        (second,) = (other for other in scene.workers if other is not first)
+        other, _ = await second.request()
+        die(worker)  # type: ignore[operator]
+        await other.send(response(b"whole"))
+        assert (await client.response()).body == b"whole"
+        assert scene.endpoint(first).failed == 0
 
 
 async def test_a_short_answer_may_come_in_pieces(stage: Stage) -> None:

@@ -53,7 +53,7 @@ def test_the_story_of_a_kill() -> None:
 def test_the_story_of_a_hang() -> None:
     watched = monitor(Fault.HANG)
     watched.fault(60.0)
-    watched.feed([Retried(62.0, "a", 1, "no first byte in time")])
+    watched.feed([Retried(62.0, "a", 1, "no answer in time")])
     watched.returned(70.0)
     watched.feed(
         [
@@ -63,7 +63,7 @@ def test_the_story_of_a_hang() -> None:
     )
     assert [text for _, text in told(watched)] == [
         "worker1 is stopped (SIGSTOP)",
-        "1 request is sent again: no first byte in time",
+        "1 request is sent again: no answer in time",
         "worker1 goes on (SIGCONT)",
         "worker1 says that it is full",
         "worker1 is in rotation again, 200 ms later",
