@@ -156,6 +156,21 @@ def test_one_that_joined_and_died_before_it_came_does_not_stay_in_the_lease() ->
     settle(world)
 
 
+def test_nor_does_it_put_a_pool_in_doubt_that_becomes_known_later() -> None:
+    world, (p,) = a_world("p")
+    cut(world, "p", "q")
+    world._start("q", 0, 1, 1)
+    run(world, 2.0)
+    world.kill(1, 1)
+    run(world, 2.5)
+    assert p.replica.arbiter is not None
+    assert p.replica.arbiter.books.accounted
+    world._learn(p, "finish", 1, 1)
+    p.accept("finish", 16.0)
+    assert count(world, "finish") == 1
+    settle(world)
+
+
 def test_an_arbiter_that_stops_with_requests_stays_accounted_for() -> None:
     world, (p, q) = a_world("p", "q")
     p.accept("cancel", 16.0)
