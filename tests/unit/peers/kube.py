@@ -121,7 +121,8 @@ class Store:
     def read_pod(self, member: Member) -> None:
         done = partial(self._pod_read, member)
         ask = partial(self._kube.pods.get, member.pod)
-        self.calls.append(Call(self._process, ask, done, lambda: None))
+        failed = lambda: self._process.replica.pod_failed(self._process.world.now, 0.0)  # noqa: E731
+        self.calls.append(Call(self._process, ask, done, failed))
 
     def _call(self, ask: Callable[[], Any], done: Callable[[Any], None]) -> None:
         replica, world = self._process.replica, self._process.world
