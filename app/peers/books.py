@@ -43,6 +43,10 @@ class Books:
 
         self.dockets: dict[str, Docket] = {}
         self._my_id = me.id
+        self._inherited = frozenset(self.peers)
+        """The ids of those that an earlier arbiter may have given something: who has joined in this
+        term has had no other arbiter, unless a later one."""
+
         self._unheard: dict[str, float] = {}
         """When the death of those was proved that never said what they held."""
 
@@ -204,6 +208,7 @@ class Books:
         They have never come here, and may have gone to a later arbiter: as in `_expire`.
         """
         return any(
-            now < free_at(pool.policy, dead_at) or self.confirmed < dead_at
-            for dead_at in self._unheard.values()
+            (member_id in self._inherited and now < free_at(pool.policy, dead_at))
+            or self.confirmed < dead_at
+            for member_id, dead_at in self._unheard.items()
         )

@@ -1,6 +1,6 @@
 """One connection between two replicas, from its handshake to its end.
 
-Made by `runner`. What is said in one turn of the event loop goes out together. Bad input ends the
+Made by `meeting`. What is said in one turn of the event loop goes out together. Bad input ends the
 connection and nothing else.
 """
 

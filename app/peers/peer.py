@@ -1,6 +1,6 @@
 """Another replica, as the arbiter knows it: its link, what it holds, and what it waits for.
 
-Owned and written by `arbiter`, but for what a pool tells a `Claim`.
+Owned by `books`; written by it and by `arbiter`, but for what a pool tells a `Claim`.
 """
 
 from dataclasses import dataclass

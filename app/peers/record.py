@@ -16,7 +16,9 @@ MEMBERS = "leastwise.io/members"
 """The annotation that holds the replicas."""
 
 YIELDED_WITH = "leastwise.io/yielded-with"
-"""The annotation that holds the books of an arbiter that was cut off."""
+"""The annotation that holds the books of an arbiter that was cut off, and its term.
+
+A build that does not know it leaves it where it is: so the term says whether it still counts."""
 
 MOST_HELD = 100_000
 """Most slots of one endpoint that are believed."""
@@ -118,9 +120,10 @@ def read(lease: Mapping[str, Any]) -> tuple[Record, str]:
             Member(str(m["id"]), str(m["pod"]), str(m["uid"]), str(m["address"])) for m in listed
         )
         books = None
-        if YIELDED_WITH in annotations:
+        if YIELDED_WITH in annotations and not holder:
             said = json.loads(annotations[YIELDED_WITH])
-            books = {str(member): _read_held(held) for member, held in said.items()}
+            if said.get("term") == term:  # else another has decided since
+                books = {str(member): _read_held(held) for member, held in said["books"].items()}
         renewed = str(spec.get("renewTime") or "")
         record = Record(term, str(holder), members, books, renewed)
         return record, str(metadata["resourceVersion"])
@@ -164,14 +167,16 @@ def _read_held(said: dict[Any, Any]) -> Held:
     return held
 
 
-def _write_books(books: Mapping[str, Held]) -> str:
+def _write_books(books: Mapping[str, Held], term: int) -> str:
     """Write what there is place for: of whom nothing is said, nothing is known."""
-    written, length = {}, 0
+    written: dict[str, Held] = {}
+    said = {"term": term, "books": written}
+    length = len(_compact(said))
     for member, held in books.items():
         length += len(_compact({member: held}))
         if length <= MOST_BOOKS:
             written[member] = held
-    return _compact(written)
+    return _compact(said)
 
 
 def _compact(value: object) -> str:
@@ -192,7 +197,7 @@ def write(
     annotations[MEMBERS] = _compact(listed)
     annotations.pop(YIELDED_WITH, None)
     if record.yielded_with is not None:
-        annotations[YIELDED_WITH] = _write_books(record.yielded_with)
+        annotations[YIELDED_WITH] = _write_books(record.yielded_with, record.term)
     metadata["annotations"] = annotations
     spec = dict(base.get("spec") or {})
     stamp = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -48,7 +48,7 @@ from app.peers.names import Link
 from app.peers.record import EXPIRY, Member, Record
 from app.peers.shared import SharedPools
 from app.peers.sight import LeaseCalls, LeaseSight
-from app.peers.tenure import ALIVE, RENEWAL, UNSURE, Tenure
+from app.peers.tenure import ALIVE, RENEWAL, THROTTLED, UNSURE, Tenure
 
 GREETING = 1.0
 """Seconds in which one that was reached has to say that it is the arbiter."""
@@ -70,7 +70,7 @@ class Effects(LeaseCalls, Protocol):
     """What a replica wants done. Each is answered by a call of the replica, never at once."""
 
     def read_pod(self, member: Member) -> None:
-        """Ask whether a member's pod is still there: `pod_read`, or nothing if that failed."""
+        """Ask whether a member's pod is still there: `pod_read` or `pod_failed`."""
 
     def dial(self, member: Member) -> None:
         """Connect to a member: `dialed`, or `dial_failed` also if another process answers."""
@@ -193,7 +193,8 @@ class Replica:
         """
         self.lease.failed(now, retry_after)
         if self._tenure is not None:
-            self._tenure.next_renewal = max(self._tenure.next_renewal, self.lease.due_at)
+            later = min(self.lease.due_at, now + THROTTLED)
+            self._tenure.next_renewal = max(self._tenure.next_renewal, later)
         elif self._is_free and not self._stopped and self.lease.record is not None:
             holder = self._known_arbiter(self.lease.record)
             if holder is not None:
@@ -203,6 +204,10 @@ class Replica:
         """Take in which pod has the member's pod's name now; None if there is none."""
         if uid != member.uid and self.arbiter is not None:
             self.arbiter.dead(member.id, now)
+
+    def pod_failed(self, now: float, retry_after: float) -> None:
+        """Nothing is known of a pod. `retry_after`: as for `lease_failed`."""
+        self.lease.leave_alone(now, retry_after)
 
     # --- links
 
@@ -458,7 +463,8 @@ class Replica:
 
     def _tick_deciding(self, tenure: Tenure, now: float) -> None:
         record = self.lease.record
-        for member in tenure.tick(record.renewed if record else "", self._shared, now):
+        lost = tenure.tick(record.renewed if record else "", self._shared, now)
+        for member in lost if now >= self.lease.asked_until else ():
             self._effects.read_pod(member)
         if self.lease.busy or (self.leaving and self._hand_over(tenure, now)):
             return

@@ -40,6 +40,9 @@ class LeaseSight:
         self.now = self.asked_at = now
         """When the time was last told, and when the Lease was last read or written: not later."""
 
+        self.asked_until = now
+        """Until when the API wants to be left alone. Nothing is read before, whatever hurries."""
+
         self._calls = calls
         self._version = ""
         self._sign = ("", "")
@@ -55,8 +58,11 @@ class LeaseSight:
     # --- the way to it
 
     def read(self) -> None:
-        """Read it, unless it is being read or written."""
-        if not self.busy:
+        """Read it, unless it is being read or written, or the API wants to be left alone.
+
+        Where that matters it is read when it `is_due`.
+        """
+        if not self.busy and self.now >= self.asked_until:
             self.busy, self.asked_at = True, self.now
             self._calls.read_lease()
 
@@ -67,17 +73,21 @@ class LeaseSight:
 
     def is_due(self, now: float) -> bool:
         """Tell whether the pause is over."""
-        return now >= self._not_before
+        return now >= self.due_at
 
     @property
     def due_at(self) -> float:
         """When the pause is over."""
-        return self._not_before
+        return max(self._not_before, self.asked_until)
 
-    def pause(self, now: float, retry_after: float = 0.0) -> None:
-        """Leave it alone for a while, each time for longer; or for as long as the API asks."""
-        until = now + max(self._pause, min(retry_after, RETRY_MAX))
-        self._not_before = max(self._not_before, until)
+    def leave_alone(self, now: float, seconds: float) -> None:
+        """Leave the API alone for as long as it asks, if it does."""
+        if seconds > 0:
+            self.asked_until = max(self.asked_until, now + min(seconds, RETRY_MAX))
+
+    def pause(self, now: float) -> None:
+        """Leave it alone for a while, each time for longer."""
+        self._not_before = max(self._not_before, now + self._pause)
         self._pause = min(2 * self._pause, PAUSE_MAX)
 
     def rest(self, now: float) -> None:
@@ -85,7 +95,7 @@ class LeaseSight:
         self._not_before = now + PAUSE_MAX
 
     def hurry(self, now: float) -> None:
-        """Pause no more."""
+        """Pause no more, unless the API asks for it."""
         self._not_before = now
 
     def reset(self) -> None:
@@ -122,7 +132,8 @@ class LeaseSight:
     def failed(self, now: float, retry_after: float) -> None:
         """Take note that nothing is known."""
         self.busy = False
-        self.pause(now, retry_after)
+        self.pause(now)
+        self.leave_alone(now, retry_after)
 
     # --- the arbiter's life
 

@@ -117,6 +117,7 @@ class StoreCalls:
             uid = await self._store.pod_uid(member.pod)
         except StoreError as error:
             self._complaints.say(str(error))
+            self._replica.pod_failed(monotonic(), error.retry_after)
         else:
             self._replica.pod_read(member, uid, monotonic())
         finally:

@@ -14,6 +14,11 @@ from app.peers.record import EXPIRY, Member, Record
 RENEWAL = 1.0
 """Seconds between two writes of the Lease by the arbiter."""
 
+THROTTLED = EXPIRY - 1.5 * RENEWAL
+"""Seconds for which the arbiter does not write at the most, though the API wants to be left alone
+for longer. It comes after a pause of `RENEWAL`, and a call may take its time: in all that the Lease
+must not expire."""
+
 ALIVE = 0.5
 """Seconds between two signs of life."""
 

@@ -11,6 +11,8 @@ beside each other:
 | 1 | all of `messages`, a release without its detail |
 | 2 | a release says what was seen, for people |
 
+Before 0.1.0 the format may change without a new number.
+
 The handshake that chooses the version is in `handshake`. Whatever cannot be read is a
 `ProtocolError`, which ends the connection that it came on.
 """

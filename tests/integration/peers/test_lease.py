@@ -189,6 +189,21 @@ async def test_the_api_is_left_alone_for_as_long_as_it_asks(api: Api) -> None:
         assert replica.lease.due_at > monotonic() + 4.0
 
 
+async def test_also_where_it_asks_for_that_when_a_pod_is_asked_for(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (replica_module, tenure_module):
+        monkeypatch.setattr(module, "RENEWAL", 60.0)  # nothing else is asked for
+    async with running(api, "one") as one:
+        await one.is_now("deciding")
+        replica = one.runner.replica
+        await eventually(lambda: not replica.lease.busy)
+        one.store.fails_once = StoreError("too many requests", retry_after=5.0)
+        one.runner.read_pod(one.me)
+        await eventually(lambda: one.store.fails_once is None)
+        assert replica.lease.asked_until > monotonic() + 4.0
+
+
 async def test_what_is_told_to_one_that_is_ending_starts_nothing(api: Api) -> None:
     async with running(api, "one") as one:
         await one.is_now("deciding")

@@ -5,12 +5,13 @@ its caller has given it up, and an answer may be lost.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.peers import record
-from app.peers.record import Member, Record
+from app.peers.record import YIELDED_WITH, Member, Record
 from tests.unit.peers.network import API, Channel
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ class Call:
 
 
 class Store:
-    """One process's way to the Lease and the pods, as `runner` has it."""
+    """One process's way to the Lease and the pods, as `runner` has it.
+
+    An older build does not know the books in the Lease: it writes none, and leaves those it finds.
+    """
 
     def __init__(self, process: "Process") -> None:
         self.calls: list[Call] = []
@@ -108,12 +112,17 @@ class Store:
         base = self._base if version else None
         stamp = STAMP + timedelta(seconds=self._process.world.now)
         lease = record.write(wanted, "lw", stamp, base)
+        if self._process.older:
+            kept = base["metadata"]["annotations"] if base is not None else {}
+            lease["metadata"]["annotations"].pop(YIELDED_WITH, None)
+            lease["metadata"]["annotations"] |= {k: kept[k] for k in {YIELDED_WITH} & {*kept}}
         self._call(lambda: self._kube.put(lease, version), self._written)
 
     def read_pod(self, member: Member) -> None:
         done = partial(self._pod_read, member)
         ask = partial(self._kube.pods.get, member.pod)
-        self.calls.append(Call(self._process, ask, done, lambda: None))
+        failed = lambda: self._process.replica.pod_failed(self._process.world.now, 0.0)  # noqa: E731
+        self.calls.append(Call(self._process, ask, done, failed))
 
     def _call(self, ask: Callable[[], Any], done: Callable[[Any], None]) -> None:
         replica, world = self._process.replica, self._process.world
@@ -122,7 +131,7 @@ class Store:
 
     def _read(self, lease: Mapping[str, Any] | None) -> None:
         self._base = lease
-        found, version = (None, "") if lease is None else record.read(lease)
+        found, version = (None, "") if lease is None else self._understood(lease)
         self._process.replica.lease_read(found, version, self._process.world.now)
 
     def _written(self, lease: Mapping[str, Any] | None) -> None:
@@ -130,8 +139,12 @@ class Store:
             self._process.replica.lease_conflict(self._process.world.now)
             return
         self._base = lease
-        written, version = record.read(lease)
+        written, version = self._understood(lease)
         self._process.replica.lease_written(written, version, self._process.world.now)
+
+    def _understood(self, lease: Mapping[str, Any]) -> tuple[Record, str]:
+        found, version = record.read(lease)
+        return replace(found, yielded_with=None) if self._process.older else found, version
 
     def _pod_read(self, member: Member, uid: str | None) -> None:
         self._process.replica.pod_read(member, uid, self._process.world.now)

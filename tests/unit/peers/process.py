@@ -136,6 +136,11 @@ class Process:
         self.store = Store(self)
         self.replica = Replica(self.member, self, world.now)
 
+    @property
+    def older(self) -> bool:
+        """Whether it is of an older build."""
+        return self.newest_version == 1
+
     def __repr__(self) -> str:
         state = "stopped" if self.stopped else self.replica.role.value if self.alive else "dead"
         return f"<{self.member.id} {state} {self.replica.promised}>"

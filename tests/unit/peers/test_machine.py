@@ -88,6 +88,10 @@ class PeersMachine(RuleBasedStateMachine):
     def start(self, number: int, start: tuple[int, int, bool]) -> None:
         self.do("start", number, *start)
 
+    @rule(number=FEW, knows=KNOWS, cap=CAPS, steps=st.sampled_from([4, 16]), seed=SEEDS)
+    def start_stranger(self, number: int, knows: int, cap: int, steps: int, seed: int) -> None:
+        self.do("start_stranger", number, knows, cap, steps, seed)
+
     @rule(number=FEW, pool=st.integers(0, 1), endpoints=FEW)
     def learn(self, number: int, pool: int, endpoints: int) -> None:
         self.do("learn", number, pool, endpoints)

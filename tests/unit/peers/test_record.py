@@ -43,7 +43,7 @@ def stored(lease: dict[str, Any], version: str = "7") -> dict[str, Any]:
 def test_it_is_read_as_it_was_written(
     term: int, holder: str, members: tuple[Member, ...], books: dict[str, Held] | None
 ) -> None:
-    record = Record(term, holder, members, books)
+    record = Record(term, holder, members, None if holder else books)
     assert read(stored(write(record, "lw", NOW, None))) == (record, "7")
 
 
@@ -98,6 +98,15 @@ def test_books_go_with_the_next_holder() -> None:
     assert YIELDED_WITH not in taken["metadata"]["annotations"]
 
 
+def test_books_count_only_while_nobody_has_decided_since() -> None:
+    """Who does not know the annotation leaves it there."""
+    left = stored(write(Record(1, A.id, (A, B)).yielded({A.id: {}}), "lw", NOW, None))
+    assert read(left)[0].yielded_with == {A.id: {}}
+    for holder, term in ((B.id, 2), ("", 2), (A.id, 1)):
+        spec = left["spec"] | {"holderIdentity": holder, "leaseTransitions": term}
+        assert read(left | {"spec": spec})[0] == Record(term, holder, (A, B))
+
+
 def test_books_that_have_no_place_are_left_out() -> None:
     """Of a replica that does not stand in them nothing is known: that is safe."""
     much: Held = {"pool": {f"endpoint-{number}": (1,) for number in range(4000)}}
@@ -143,13 +152,15 @@ GOOD = '[{"id":"a.1","pod":"p","uid":"a","address":"a:1"}]'
         (GOOD, [], None),
         (GOOD, {}, "{"),
         (GOOD, {}, "[]"),
-        (GOOD, {}, '{"a.1": 7}'),
-        (GOOD, {}, '{"a.1": {"p": 7}}'),
-        (GOOD, {}, '{"a.1": {"p": {"x": 2}}}'),
-        (GOOD, {}, '{"a.1": {"p": {"x": ["2"]}}}'),
-        (GOOD, {}, '{"a.1": {"p": {"x": [-1]}}}'),
-        (GOOD, {}, '{"a.1": {"p": {"x": [1000000001]}}}'),
-        (GOOD, {}, '{"a.1": {"p": {"x": [true]}}}'),
+        (GOOD, {}, '{"term": 0}'),
+        (GOOD, {}, '{"term": 0, "books": 7}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": 7}}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": {"p": 7}}}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": {"p": {"x": 2}}}}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": {"p": {"x": ["2"]}}}}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": {"p": {"x": [-1]}}}}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": {"p": {"x": [1000000001]}}}}'),
+        (GOOD, {}, '{"term": 0, "books": {"a.1": {"p": {"x": [true]}}}}'),
         (GOOD, {"leaseTransitions": -1}, None),
         (GOOD, {"leaseTransitions": MOST_TERM + 1}, None),
     ],

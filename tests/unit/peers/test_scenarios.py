@@ -6,6 +6,7 @@ that the world raises by itself.
 
 from random import Random
 
+from app.peers.record import YIELDED_WITH
 from app.peers.replica import Role
 from tests.unit.peers.judging import judge, settle
 from tests.unit.peers.process import Process
@@ -152,6 +153,21 @@ def test_one_that_joined_and_died_before_it_came_does_not_stay_in_the_lease() ->
     world.kill(1, 1)
     run(world, 4.0)
     assert world.kube.members == {p.member.id}
+    settle(world)
+
+
+def test_nor_does_it_put_a_pool_in_doubt_that_becomes_known_later() -> None:
+    world, (p,) = a_world("p")
+    cut(world, "p", "q")
+    world._start("q", 0, 1, 1)
+    run(world, 2.0)
+    world.kill(1, 1)
+    run(world, 2.5)
+    assert p.replica.arbiter is not None
+    assert p.replica.arbiter.books.accounted
+    world._learn(p, "finish", 1, 1)
+    p.accept("finish", 16.0)
+    assert count(world, "finish") == 1
     settle(world)
 
 
@@ -324,6 +340,34 @@ def test_another_that_cannot_reach_the_third_knows_what_it_holds() -> None:
         q.accept("cancel", 16.0)
     run(world, 0.5)
     assert sum(map(len, world.running.values())) == 2
+    settle(world)
+
+
+def test_books_that_an_older_build_has_left_there_are_not_believed() -> None:
+    world, (p,) = a_world("p", pool="finish")
+    world._start("q", 1 << 1 | 1 << 2, 1, 0)
+    run(world, 1.0)
+    q = world.processes["q"]
+    cut(world, "p", "q")
+    world._start("r", 1 << 1 | 1 << 2, 1, 1)
+    run(world, 1.0)
+    r = world.processes["r"]
+    r.stopped = True
+    run(world, 6.0)
+    assert (p.replica.role, q.replica.role) == (Role.SEEKING, Role.DECIDING)
+    assert world.kube.lease is not None
+    assert YIELDED_WITH in world.kube.lease["metadata"]["annotations"]
+    world.cuts.clear()
+    r.stopped = False
+    run(world, 4.0)
+    q.accept("finish", 16.0)
+    run(world, 0.5)
+    assert count(world, "finish") == 1
+    q.die()
+    p.accept("finish", 16.0)
+    run(world, 6.0)
+    assert Role.DECIDING in {p.replica.role, r.replica.role}
+    assert count(world, "finish") == 1
     settle(world)
 
 

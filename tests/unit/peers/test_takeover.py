@@ -1,6 +1,7 @@
 """When a replica takes over, hands over, stands back, and stops."""
 
 from dataclasses import replace
+from itertools import pairwise
 from unittest.mock import ANY
 
 import pytest
@@ -11,6 +12,7 @@ from app.peers.candidacy import COURTESY, YIELDED
 from app.peers.record import EXPIRY, Held, Member, Record
 from app.peers.replica import GREETING, SELF_HELP, Replica, Role
 from app.peers.sight import PAUSE, RETRY_MAX
+from app.peers.tenure import THROTTLED, UNSURE
 from tests.unit.balancing.test_pool import Client
 from tests.unit.peers.alone import (
     ME,
@@ -303,18 +305,64 @@ def test_one_that_leaves_does_not_hurry_while_its_writes_fail() -> None:
 
 def test_the_api_is_left_alone_for_as_long_as_it_asks() -> None:
     replica, wanted = a_replica()
-    decider, wants = deciding()
     replica.tick(NOW)
-    for one in (replica, decider):
-        one.lease_failed(NOW, 5.0)
-        one.tick(NOW + 4.9)
-    assert (wanted.taken(), [c for c in wants.taken() if c[0] == "write"]) == ([("read",)], [])
-    for one in (replica, decider):
-        one.tick(NOW + 5.0)
-    assert (wanted.taken(), wants.taken()[-1][0]) == ([("read",)], "write")
+    replica.lease_failed(NOW, 5.0)
+    replica.tick(NOW + 4.9)
+    assert wanted.taken() == [("read",)]
+    replica.tick(NOW + 5.0)
+    assert wanted.taken() == [("read",)]
     replica.lease_failed(NOW + 5.0, 3600.0)
     replica.tick(NOW + 5.0 + RETRY_MAX)
     assert wanted.taken() == [("read",)]
+
+
+def test_an_arbiter_leaves_it_alone_too_but_keeps_the_lease() -> None:
+    replica, _ = deciding()
+    come(replica, A)
+    tries = [NOW]
+    for tick in range(1, 200):
+        now = NOW + tick / 20
+        replica.tick(now)
+        if replica.lease.busy:
+            tries.append(now)
+            replica.lease_failed(now, 3600.0)
+    assert tries[2] < NOW + EXPIRY  # the first that came through was at NOW
+    pauses = [later - now for now, later in pairwise(tries[1:])]
+    assert pauses == pytest.approx([THROTTLED] * len(pauses))
+
+
+def test_nor_does_an_arbiter_ask_for_pods_meanwhile() -> None:
+    replica, wanted = deciding()
+    replica.tick(NOW)
+    assert wanted.taken() == [("pod", A)]
+    replica.pod_failed(NOW, 5.0)
+    for second in range(1, 5):
+        replica.tick(NOW + second)
+        assert [call[0] for call in wanted.taken()] == ["write"]  # its Lease is more urgent
+        replica.lease_written(Record(3, ME.id, (A, ME)), "v1", NOW + second)
+    replica.tick(NOW + 5.0)
+    assert wanted.taken()[0] == ("pod", A)
+
+
+def test_nor_does_whatever_hurries_meanwhile() -> None:
+    replica, wanted, link = following()
+    replica.tick(NOW + UNSURE)
+    assert wanted.taken() == [("read",)]
+    replica.lease_failed(NOW + UNSURE, 5.0)
+    replica.link_lost(link, NOW + UNSURE)
+    replica.dial_failed(A, NOW + UNSURE)
+    assert wanted.taken() == [("dial", A)]
+    decider, wants = deciding()
+    decider.lease_failed(NOW, 5.0 + UNSURE)
+    other = Said()
+    decider.accepted(A, other, NOW)
+    decider.received(other, [messages.Higher(7)], NOW)
+    assert decider.role is Role.SEEKING
+    for one, calls in ((replica, wanted), (decider, wants)):
+        one.tick(NOW + UNSURE + 4.9)
+        assert calls.taken() == []
+        one.tick(NOW + UNSURE + 5.0)
+        assert calls.taken() == [("read",)]
 
 
 def test_nor_does_looking_for_the_arbiter_meanwhile_disturb_the_api() -> None:

@@ -160,6 +160,17 @@ class World:
         if old is None or not old.alive:
             self._start(pod, knows | 2, cap, version)
 
+    def start_stranger(self, number: int, knows: int, cap: int, steps: int, seed: int) -> None:
+        """Start a process that no other lets in, and kill it with its pod."""
+        pod = PODS[number % len(PODS)]
+        if any(p.alive for p in self.processes.values() if p.pod == pod):
+            return
+        self.isolate(number, len(PODS))
+        self._start(pod, knows | 2, cap, 1)
+        self.run(steps, 0.25, seed)
+        self.processes[pod].die()
+        self.kube.pods.pop(pod, None)
+
     def _start(self, pod: str, knows: int, cap: int, version: int) -> None:
         if pod not in self.kube.pods:
             self.kube.pods[pod] = f"{pod}{self._number}"
