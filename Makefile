@@ -7,7 +7,7 @@ FAULT ?= kill
 SEEDS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format unit integration e2e e2e-kind beside coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
+.PHONY: help venv demo test check format unit integration e2e e2e-kind beside beside-compiled coverage compiled test-compiled bench bench-replicas docs screenshots compare chaos tools generate manifests lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,9 +26,8 @@ demo: $(VENV)/.installed ## Run the kill-and-restart scenario (SPEED=10, FAULT=k
 	$(BIN)/leastwise demo --speed $(SPEED) --fault $(FAULT)
 
 test: check ## Run every check and every test
-	@# Two halves beside each other: the scenarios on the cluster mostly wait.
-	$(MAKE) --no-print-directory --jobs=2 coverage beside
-	$(MAKE) --no-print-directory test-compiled
+	@# Three beside each other: the scenarios on the cluster mostly wait.
+	$(MAKE) --no-print-directory --jobs=3 coverage beside beside-compiled
 
 check: $(VENV)/.installed ## Lint, format, types, import rules, what is generated
 	$(BIN)/ruff check .
@@ -54,10 +53,16 @@ e2e-kind: $(VENV)/.installed .tools/lock ## Run the scenarios on a cluster that 
 	PATH="$(CURDIR)/.tools/bin:$$PATH" $(BIN)/pytest -v $(addprefix tests/e2e/test_,$(addsuffix .py,balancer replicas service workers)) \
 	  --cluster=kind --diagnostics=$(or $(DIAGNOSTICS),e2e-diagnostics) $(if $(KEEP),--keep)
 
-# Tests that cover nothing of the package within their own process; told at the end, in one piece.
+# What runs beside others is told at its end, in one piece.
+told_at_the_end = log=$$(mktemp); $(1) >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
+
+# Tests that cover nothing of the package within their own process.
 BESIDE := tests/e2e tests/unit/chart tests/unit/benchmarks
 beside: $(VENV)/.installed .tools/lock
-	@log=$$(mktemp); $(BIN)/pytest $(BESIDE) --cluster=sim >$$log 2>&1; code=$$?; cat $$log; rm -f $$log; exit $$code
+	@$(call told_at_the_end,$(BIN)/pytest $(BESIDE) --cluster=sim)
+
+beside-compiled: $(VENV)/.installed
+	@$(call told_at_the_end,$(MAKE) --no-print-directory test-compiled)
 
 coverage: $(VENV)/.installed .tools/lock ## Run all other tests; the core must be covered to the last branch
 	$(BIN)/coverage run -m pytest $(addprefix --ignore=,$(BESIDE))
